@@ -1,0 +1,185 @@
+"""Read, write, resample and compare waveforms.
+
+Conventions: samples are float32 ``[C, N]``, full scale is 1.0. There is one resampler, soxr at
+quality VHQ, and it is part of every metric's fingerprint.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from bench.errors import MeasureError, Reason
+
+Samples = NDArray[np.float32]
+
+RESAMPLER = f"soxr {version('soxr')} VHQ"
+#: Endings by which a folder's audio files are found.
+AUDIO_SUFFIXES = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".wma",
+    }
+)
+#: Longest file that is read into memory at once.
+MAXIMUM_S = 3 * 3600
+#: Most by which two signals may differ in length and still be cut to the shorter one.
+LENGTH_TOLERANCE_S = 0.1
+
+
+class Domain(StrEnum):
+    """What kind of audio a clip is; metrics and tables are kept apart by it."""
+
+    SPEECH = "speech"
+    MUSIC = "music"
+    SOUND = "sound"
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A waveform.
+
+    Attributes:
+        samples: float32 ``[C, N]``.
+        sample_rate: Hz.
+    """
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[1] / self.sample_rate
+
+
+def read_audio(path: Path, start_s: float = 0.0, duration_s: float | None = None) -> Audio:
+    """Read a file, or a segment of it.
+
+    Raises:
+        MeasureError: If the file is missing, unreadable, empty, too long, or holds NaN.
+    """
+    if not path.is_file():
+        raise MeasureError(Reason.MISSING_FILE, f"no audio file at {path}")
+    try:
+        audio = _read_soundfile(path, start_s, duration_s)
+    except soundfile.LibsndfileError as error:
+        audio = _read_ffmpeg(path, start_s, duration_s, why=str(error))
+    if audio.samples.shape[1] == 0:
+        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples")
+    if not np.isfinite(audio.samples).all():
+        raise MeasureError(Reason.NON_FINITE_AUDIO, f"{path} holds NaN or infinity")
+    return audio
+
+
+def _read_soundfile(path: Path, start_s: float, duration_s: float | None) -> Audio:
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        if duration_s is None and file.frames / rate > MAXIMUM_S:
+            raise MeasureError(
+                Reason.UNREADABLE_AUDIO,
+                f"{path} claims {file.frames / rate:.0f} s; cut it below {MAXIMUM_S} s",
+            )
+        file.seek(min(round(start_s * rate), file.frames))
+        frames = -1 if duration_s is None else round(duration_s * rate)
+        samples = file.read(frames, dtype="float32", always_2d=True)
+    return Audio(np.ascontiguousarray(samples.T), rate)
+
+
+def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None, why: str) -> Audio:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp")
+            chunks = [
+                part.to_ndarray()
+                for frame in container.decode(stream)
+                for part in resampler.resample(frame)
+            ]
+            rate = stream.rate
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise MeasureError(
+            Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {why}; {error}"
+        ) from error
+    if not chunks:
+        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples")
+    samples = np.concatenate(chunks, axis=1).astype(np.float32)
+    first = round(start_s * rate)
+    last = None if duration_s is None else first + round(duration_s * rate)
+    return Audio(samples[:, first:last], rate)
+
+
+def resample(samples: Samples, sample_rate: int, target_rate: int) -> Samples:
+    """Return ``samples`` ``[C, N]`` at ``target_rate``, length ``round(N * ratio)``, no delay."""
+    if sample_rate == target_rate:
+        return samples
+    out = soxr.resample(samples.T, sample_rate, target_rate, quality="VHQ").T
+    return np.ascontiguousarray(out, dtype=np.float32)
+
+
+def to_channels(samples: Samples, channels: int) -> Samples:
+    """Mix ``[C, N]`` down to mono, or repeat mono, to get ``channels`` channels."""
+    if samples.shape[0] == channels:
+        return samples
+    mono = samples.mean(axis=0, keepdims=True)
+    return np.repeat(mono, channels, axis=0)
+
+
+def fit_length(samples: Samples, length: int, sample_rate: int) -> Samples:
+    """Cut what is too long; pad what is too short by at most ``LENGTH_TOLERANCE_S``.
+
+    Raises:
+        MeasureError: If more than that is missing.
+    """
+    missing = length - samples.shape[1]
+    if missing > LENGTH_TOLERANCE_S * sample_rate:
+        raise MeasureError(
+            Reason.LENGTH_MISMATCH,
+            f"the reconstruction has {samples.shape[1]} of {length} samples",
+        )
+    if missing > 0:
+        return np.pad(samples, ((0, 0), (0, missing)))
+    return samples[:, :length]
+
+
+def quantize_24bit(samples: Samples) -> Samples:
+    """Return what a 24-bit file would hold: clipped to full scale, rounded to 2^-23.
+
+    A reconstruction is scored in this form, so that scoring the kept file later gives the same
+    numbers to the last bit.
+    """
+    scale = float(1 << 23)
+    clipped = np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
+    return (clipped / scale).astype(np.float32)
+
+
+def write_flac(path: Path, samples: Samples, sample_rate: int) -> None:
+    """Write ``[C, N]`` as 24-bit FLAC, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    soundfile.write(partial, samples.T, sample_rate, format="FLAC", subtype="PCM_24")
+    partial.replace(path)
+
+
+def level_dbfs(samples: Samples) -> float:
+    """Return the RMS level over all channels, dB relative to full scale."""
+    power = float(np.mean(np.square(samples, dtype=np.float64)))
+    return 10 * math.log10(power) if power > 0 else -math.inf

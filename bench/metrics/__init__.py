@@ -1,0 +1,48 @@
+"""Metrics by name. A metric is one class in one file and one line in the table below."""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from bench.errors import UsageError, unknown_name
+from bench.metrics.base import Measurement, Metric, Pair, Signal
+
+__all__ = ["BUILTIN", "Measurement", "Metric", "Pair", "Signal", "create", "metric_names"]
+
+#: Name -> "module:Class". The order is that of the tables.
+BUILTIN: dict[str, str] = {}
+ENTRY_POINT_GROUP = "codecbench.metrics"
+
+
+def metric_names() -> dict[str, str]:
+    """Return every known metric name and where its class lives, built-in ones first.
+
+    Raises:
+        UsageError: If an outside package claims a name that is taken.
+    """
+    found = dict(BUILTIN)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in found:
+            raise UsageError(f"metric name {entry.name!r} is registered twice: {entry.value}")
+        found[entry.name] = entry.value
+    return found
+
+
+@cache
+def create(name: str) -> Metric:
+    """Return the metric of this name; options follow a colon, e.g. ``wer:model=base.en``.
+
+    Raises:
+        UsageError: If there is no such metric or option (with the nearest names).
+    """
+    bare, _, options = name.partition(":")
+    names = metric_names()
+    if bare not in names:
+        raise unknown_name("metric", bare, names)
+    module_name, _, class_name = names[bare].partition(":")
+    metric_class = getattr(import_module(module_name), class_name)
+    keywords = dict(item.partition("=")[::2] for item in options.split(",") if item)
+    try:
+        return metric_class(**keywords)
+    except TypeError as error:
+        raise UsageError(f"metric {bare!r} does not take {options!r}: {error}") from error

@@ -1,0 +1,190 @@
+"""The contract every codec fulfils.
+
+Conventions: a waveform is float32 ``[C, N]`` (channels, samples), nominally in [-1, 1], at the
+codec's own sample rate and with the codec's own number of channels; the caller resamples and
+mixes. Codes are integers ``[K, T]`` (codebooks, frames). One kilobit is 1000 bit.
+
+A codec id names a codec and its operating point: ``family[@point][:key=value,...]``, for example
+``opus@6kbps``, ``lowpass@3500hz``, ``encodec-24khz@6kbps:path=weights/encodec``.
+"""
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Wave = NDArray[np.float32]
+Option = str | int | float | bool
+
+
+class CodecError(Exception):
+    """A codec was given something it cannot code or decode; the text is one clear line."""
+
+
+class CodecUnavailableError(CodecError):
+    """A package, program or weight file is missing; the text says what to install or fetch."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder gives for one clip.
+
+    Attributes:
+        payload: The bytes that would be sent. ``Codec.decode`` gets these and nothing else.
+        overhead_bytes: How many of them are container (framing, file header) rather than code;
+            they are decoded too, but kept apart from ``measured_kbps`` and reported.
+        codes: The integer codes ``[K, T]`` in the payload, where the codec has codebooks.
+    """
+
+    payload: bytes
+    overhead_bytes: int = 0
+    codes: NDArray[np.int64] | None = None
+
+    def measured_kbps(self, duration_s: float) -> float:
+        """Return the kilobits per second of code that ``duration_s`` seconds really cost."""
+        return 8 * (len(self.payload) - self.overhead_bytes) / duration_s / 1000
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """One codec at one operating point, with everything its numbers depend on.
+
+    Attributes:
+        codec_id: The id it was created by, e.g. ``opus@6kbps``.
+        sample_rate: Of the waveform that ``encode`` takes and ``decode`` gives, Hz.
+        channels: Of that waveform.
+        kind: ``neural``, ``classical`` (signal processing, standards) or ``anchor``.
+        nominal_kbps: The bitrate its makers state or its codebooks imply; None where there is no
+            such number (an anchor that keeps the samples).
+        frame_rate: Code frames per second, Hz; None where frames mean nothing.
+        codebook_sizes: Entries of each codebook, length ``K``; empty without codebooks.
+        delay_samples: Samples by which the output lags the input (negative: comes early).
+            Adapters should compensate their codec's delay, so that this is 0.
+        deterministic: False where the output depends on the seed given to ``decode``.
+        implementation: What does the work, with its version, e.g. ``libopus in FFmpeg 8.0``.
+        version: Of the adapter; raised by every change that moves its output.
+        params: Every setting that the output depends on.
+        weights_hash: Hash of the weights; empty without weights.
+    """
+
+    codec_id: str
+    sample_rate: int
+    channels: int
+    kind: Literal["neural", "classical", "anchor"]
+    nominal_kbps: float | None
+    implementation: str
+    version: str = "1"
+    frame_rate: float | None = None
+    codebook_sizes: tuple[int, ...] = ()
+    delay_samples: int = 0
+    deterministic: bool = True
+    params: Mapping[str, Option] = field(default_factory=dict)
+    weights_hash: str = ""
+
+    @property
+    def token_rate(self) -> float | None:
+        """Tokens per second over all codebooks, or None without codebooks."""
+        if self.frame_rate is None or not self.codebook_sizes:
+            return None
+        return self.frame_rate * len(self.codebook_sizes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change when anything the output depends on changes."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Codec(ABC):
+    """One codec at one operating point.
+
+    A subclass is registered by one line in :data:`codec_zoo.registry.BUILTIN` or by an entry
+    point of the group ``codecbench.codecs``. It imports third-party packages inside methods, so
+    that listing codecs stays cheap.
+
+    Attributes:
+        family: The name before the ``@``.
+        summary: One line for ``run_bench.py list``.
+        points: The operating points it is usually measured at, lowest bitrate first; empty for a
+            codec without operating points. Others may be accepted.
+        kind: See :class:`CodecSpec`.
+        batch_size: How many clips ``encode_batch`` and ``decode_batch`` like to get at once.
+    """
+
+    family: ClassVar[str]
+    summary: ClassVar[str]
+    points: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[Literal["neural", "classical", "anchor"]]
+    batch_size: int = 1
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        """Return why this codec cannot run here (one line with the remedy), or None if it can."""
+        return None
+
+    @abstractmethod
+    def __init__(self, point: str = "", *, device: str = "cpu", **options: str) -> None:
+        """Build the codec; options come as strings from the codec id.
+
+        Raises:
+            CodecError: If the point or an option is not one this codec has.
+            CodecUnavailableError: If something it needs is missing.
+        """
+
+    @property
+    @abstractmethod
+    def spec(self) -> CodecSpec:
+        """What this codec is; constant over its life."""
+
+    @abstractmethod
+    def encode(self, wave: Wave) -> Encoded:
+        """Encode one waveform ``[C, N]`` of at least one sample at ``spec.sample_rate``."""
+
+    @abstractmethod
+    def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
+        """Decode a payload, from its bytes alone, to a waveform ``[C, N']``.
+
+        ``N'`` is the length that was encoded, or up to one code frame more; the caller cuts. The
+        same seed gives the same waveform.
+
+        Raises:
+            CodecError: If the payload is damaged.
+        """
+
+    def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
+        """Encode several waveforms; each result equals that of ``encode`` alone."""
+        return [self.encode(wave) for wave in waves]
+
+    def decode_batch(self, payloads: Sequence[bytes], *, seeds: Sequence[int]) -> list[Wave]:
+        """Decode several payloads; each result equals that of ``decode`` alone."""
+        return [
+            self.decode(payload, seed=seed) for payload, seed in zip(payloads, seeds, strict=True)
+        ]
+
+
+def nominal_kbps(frame_rate: float, codebook_sizes: Sequence[int]) -> float:
+    """Return the bitrate implied by the code stream, before any entropy coding.
+
+    Args:
+        frame_rate: Code frames per second, Hz.
+        codebook_sizes: Entries of each codebook, length ``K``.
+
+    Returns:
+        Kilobits per second (1 kbit = 1000 bit).
+
+    Raises:
+        ValueError: If a size is below 2.
+
+    Example:
+        >>> nominal_kbps(50.0, [16384, 8192])  # SemantiCodec, 100 tokens/s
+        1.35
+    """
+    if any(size < 2 for size in codebook_sizes):
+        raise ValueError(f"a codebook needs at least 2 entries, got sizes {list(codebook_sizes)}")
+    return frame_rate * sum(math.log2(size) for size in codebook_sizes) / 1000

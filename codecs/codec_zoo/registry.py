@@ -1,0 +1,113 @@
+"""Find codecs by name without importing what they need."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from codec_zoo.base import Codec, CodecError
+
+#: Family -> "module:Class". One line adds a codec; entry points of the group below add others.
+BUILTIN: dict[str, str] = {}
+ENTRY_POINT_GROUP = "codecbench.codecs"
+
+# The family may be "package.module:Class"; options begin at a colon behind the point.
+_CODEC_ID = re.compile(
+    r"(?P<family>[\w.-]+(?::[A-Z]\w*)?)(?:@(?P<point>[^:]*))?(?::(?P<options>.*))?"
+)
+
+
+def families() -> dict[str, str]:
+    """Return every known family and where its class lives, built-in ones first.
+
+    Raises:
+        CodecError: If an outside package claims a name that is taken.
+    """
+    found = dict(BUILTIN)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in found:
+            raise CodecError(
+                f"codec name {entry.name!r} is registered twice: "
+                f"by {found[entry.name]} and by {entry.value}"
+            )
+        found[entry.name] = entry.value
+    return found
+
+
+def codec_class(family: str) -> type[Codec]:
+    """Return the class of a family.
+
+    A ``module:Class`` path is taken as it is, so that an unregistered adapter can be tried.
+
+    Raises:
+        CodecError: If the name is unknown (with the nearest ones) or is not a codec.
+    """
+    target = family if "." in family and ":" in family else families().get(family)
+    if target is None:
+        near = get_close_matches(family, families(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(families())}"
+        raise CodecError(f"unknown codec {family!r}; {hint}")
+    module_name, _, class_name = target.partition(":")
+    found = getattr(import_module(module_name), class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Codec)):
+        raise CodecError(f"{target} is not a codec_zoo.base.Codec")
+    return found
+
+
+@dataclass(frozen=True)
+class CodecId:
+    """The parts of ``family[@point][:key=value,...]``."""
+
+    family: str
+    point: str
+    options: dict[str, str]
+
+
+def parse_codec_id(codec_id: str) -> CodecId:
+    """Take a codec id apart.
+
+    Raises:
+        CodecError: If it is not of the form ``family[@point][:key=value,...]``.
+
+    Example:
+        >>> parse_codec_id("opus@6kbps:frame_ms=60")
+        CodecId(family='opus', point='6kbps', options={'frame_ms': '60'})
+    """
+    match = _CODEC_ID.fullmatch(codec_id)
+    if match is None:
+        raise CodecError(
+            f"{codec_id!r} is not a codec id; expected family[@point][:key=value,...], "
+            "for example opus@6kbps"
+        )
+    options = {}
+    for item in filter(None, (match["options"] or "").split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise CodecError(f"option {item!r} of codec {codec_id!r} is not key=value")
+        options[key] = value
+    return CodecId(match["family"], match["point"] or "", options)
+
+
+def create(codec_id: str, *, device: str = "cpu") -> Codec:
+    """Build the codec that a codec id names.
+
+    Raises:
+        CodecError: If the id, family, point or an option is wrong.
+        CodecUnavailableError: If a package, program or weight file is missing.
+    """
+    parts = parse_codec_id(codec_id)
+    found = codec_class(parts.family)
+    reason = found.unavailable_reason()
+    if reason is not None:
+        raise CodecUnavailableError(reason)
+    try:
+        return found(parts.point, device=device, **parts.options)
+    except TypeError as error:
+        raise CodecError(f"codec {codec_id!r}: {error}") from error
+
+
+def default_ids(family: str) -> tuple[str, ...]:
+    """Return the ids of a family at the points it is usually measured at."""
+    points = codec_class(family).points
+    return tuple(f"{family}@{point}" for point in points) or (family,)

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from codec_zoo.base import Codec, CodecError
+from codec_zoo.base import Codec, CodecError, CodecUnavailableError
 
 #: Family -> "module:Class". One line adds a codec; entry points of the group below add others.
 BUILTIN: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""Statistics on tidy rows: bootstrap intervals, paired differences and summaries."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Reason, Status
+from bench.store import CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
 ROW_COLUMNS = (
@@ -50,6 +51,8 @@ class MetricInfo:
     bounds: tuple[float | None, float | None] = (None, None)
     domains: tuple[str, ...] = ("speech", "music", "sound")
     params: Mapping[str, Any] = field(default_factory=dict)
+    requires_text: bool = False
+    unavailable_reason: str | None = None
 
     @property
     def arrow(self) -> str:
@@ -61,6 +64,33 @@ class MetricInfo:
         """Name, unit and direction, e.g. ``delay (ms)`` or ``pesq-wb ↑``."""
         unit = f" ({self.unit})" if self.unit else ""
         return f"{self.name}{unit} {self.arrow}".rstrip()
+
+
+#: What is measured while coding, without listening. ``column`` of the store -> metric.
+CODING_METRICS = (
+    MetricInfo(
+        name="rtf-encode",
+        fingerprint="codecbench-timing-1",
+        summary="encoding seconds per second of audio; below 1 is faster than real time",
+        higher_is_better=False,
+        bounds=(0.0, None),
+    ),
+    MetricInfo(
+        name="rtf-decode",
+        fingerprint="codecbench-timing-1",
+        summary="decoding seconds per second of audio; below 1 is faster than real time",
+        higher_is_better=False,
+        bounds=(0.0, None),
+    ),
+    MetricInfo(
+        name="peak-memory",
+        fingerprint="codecbench-memory-1",
+        summary="most memory the worker process held while coding the clip, libraries included",
+        unit="MB",
+        higher_is_better=False,
+        bounds=(0.0, None),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,32 @@ class Results:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    @classmethod
+    def load(cls, folder: Path) -> "Results":
+        """Return what the latest run into ``folder`` measured so far.
+
+        Raises:
+            BenchError: If there are no results.
+        """
+        store = Store(folder)
+        try:
+            plan, manifest = store.latest_plan()
+            metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
+            metrics += CODING_METRICS
+            return cls(
+                rows=_rows(store, plan, metrics),
+                metrics={info.name: info for info in metrics},
+                codecs={
+                    info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
+                    for info in plan["codecs"]
+                },
+                clips=_clips(store, plan),
+                manifest=manifest,
+                folder=folder,
+            )
+        finally:
+            store.close()
+
     def to_pandas(self) -> pd.DataFrame:
         """Return a copy of the tidy rows."""
         return self.rows.copy()
@@ -118,13 +174,17 @@ class Results:
         """Return the kept reconstruction of a clip, or None if it was not kept."""
         if self.folder is None:
             return None
-        path = self.folder / reconstruction_name(self.codecs[codec].fingerprint, clip_hash)
+        seeds = self.rows.loc[self.rows["codec"] == codec, "seed"]
+        if seeds.empty:
+            return None
+        key = CodingKey(self.codecs[codec].fingerprint, clip_hash, int(seeds.iloc[0]))
+        path = self.folder / reconstruction_name(key)
         return path if path.is_file() else None
 
 
-def reconstruction_name(codec_fingerprint: str, clip_hash: str, seed: int = 0) -> str:
+def reconstruction_name(key: CodingKey) -> str:
     """Return where a reconstruction lies inside a run folder."""
-    return f"audio/{codec_fingerprint}/{clip_hash[:24]}-{seed}.flac"
+    return f"audio/{key.codec_fingerprint}/{key.clip_hash[:24]}-{key.seed}.flac"
 
 
 def details(rows: pd.DataFrame, key: str) -> pd.Series:
@@ -136,3 +196,106 @@ def details(rows: pd.DataFrame, key: str) -> pd.Series:
     """
     parsed = (json.loads(text or "{}").get(key) for text in rows["detail"])
     return pd.to_numeric(pd.Series(list(parsed), index=rows.index), errors="coerce")
+
+
+# --- from the store to tidy rows -------------------------------------------------------------
+
+_KEY = ["codec_fingerprint", "clip_hash", "seed"]
+
+
+def _tupled(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what JSON made of tuples."""
+    return dict(info) | {"bounds": tuple(info["bounds"]), "domains": tuple(info["domains"])}
+
+
+def _rows(store: Store, plan: Mapping[str, Any], metrics: list[MetricInfo]) -> pd.DataFrame:
+    """Return one row per planned (codec, clip, metric), whatever became of it."""
+    codings = _frame(store, "SELECT * FROM codings")
+    codings["rtf-encode"] = codings["encode_s"] / codings["duration_s"]
+    codings["rtf-decode"] = codings["decode_s"] / codings["duration_s"]
+    codings["peak-memory"] = codings["peak_memory_mb"]
+    measured = [info.name for info in CODING_METRICS]
+    keep = [*_KEY, "status", "reason", "message", "measured_kbps", *measured]
+    coded = _codecs_by_clips(plan).merge(codings[keep], on=_KEY, how="left")
+    coded = coded.rename(
+        columns={name: f"coding_{name}" for name in ("status", "reason", "message")}
+    )
+    rows = coded.merge(_metric_frame(metrics), how="cross")
+    scores = _frame(store, "SELECT * FROM scores")
+    rows = rows.merge(scores, on=[*_KEY, "metric_fingerprint"], how="left")
+    for name in measured:
+        here = (rows["metric"] == name) & rows[name].notna()
+        rows.loc[here, "value"] = rows.loc[here, name]
+        rows.loc[here, "status"] = Status.OK.value
+    _explain_gaps(rows)
+    rows["detail"] = rows["detail"].fillna("{}")
+    return rows[list(ROW_COLUMNS)]
+
+
+def _frame(store: Store, sql: str) -> pd.DataFrame:
+    cursor = store.query(sql)
+    names = [column[0] for column in cursor.description]
+    frame = pd.DataFrame(cursor.fetchall(), columns=names)
+    numbers = [name for name in names if name.endswith(("_s", "_mb", "_kbps", "value"))]
+    return frame.astype(dict.fromkeys(numbers, "float64") | {"seed": "int64"})
+
+
+def _codecs_by_clips(plan: Mapping[str, Any]) -> pd.DataFrame:
+    codecs = pd.DataFrame(
+        {
+            "codec": codec["codec_id"],
+            "family": codec["family"],
+            "kind": codec["kind"],
+            "nominal_kbps": codec["nominal_kbps"],
+            "codec_fingerprint": codec["fingerprint"],
+            "codec_unavailable": codec["unavailable_reason"],
+            "seed": codec["seed"],
+        }
+        for codec in plan["codecs"]
+    ).astype({"nominal_kbps": "float64"})
+    clips = pd.DataFrame(plan["clips"])[["dataset", "clip", "domain", "text", "clip_hash"]]
+    return codecs.merge(clips, how="cross")
+
+
+def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "metric": info.name,
+            "metric_fingerprint": info.fingerprint,
+            "domains": set(info.domains),
+            "requires_text": info.requires_text,
+            "metric_unavailable": info.unavailable_reason,
+        }
+        for info in metrics
+    )
+
+
+def _explain_gaps(rows: pd.DataFrame) -> None:
+    """Give every row without a status the first reason that holds."""
+    pairs = zip(rows["domain"], rows["domains"], strict=True)
+    elsewhere = pd.Series([domain not in domains for domain, domains in pairs], index=rows.index)
+    coding_failed = rows["coding_status"].notna() & (rows["coding_status"] != Status.OK)
+    _mark(rows, elsewhere, Reason.NOT_FOR_DOMAIN, "not for this domain")
+    _mark(rows, rows["metric_unavailable"].notna(), Reason.METRIC_UNAVAILABLE, "metric_unavailable")
+    no_text = rows["requires_text"] & rows["text"].isna()
+    _mark(rows, no_text, Reason.NO_TRANSCRIPT, "the clip has no transcript")
+    _mark(rows, rows["codec_unavailable"].notna(), Reason.CODEC_UNAVAILABLE, "codec_unavailable")
+    here = rows["status"].isna() & coding_failed
+    for name in ("status", "reason", "message"):
+        rows.loc[here, name] = rows.loc[here, f"coding_{name}"]
+    rows["status"] = rows["status"].fillna(Status.PENDING.value)
+
+
+def _mark(rows: pd.DataFrame, where: pd.Series, reason: Reason, message: str) -> None:
+    """Mark rows as skipped; ``message`` is a text or the column that holds it."""
+    here = rows["status"].isna() & where
+    rows.loc[here, "status"] = Status.SKIPPED.value
+    rows.loc[here, "reason"] = reason.value
+    rows.loc[here, "message"] = rows.loc[here, message] if message in rows else message
+
+
+def _clips(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
+    durations = store.query("SELECT clip_hash, MAX(duration_s) FROM codings GROUP BY clip_hash")
+    clips = pd.DataFrame(plan["clips"])
+    clips["duration_s"] = clips["clip_hash"].map(dict(durations.fetchall())).astype("float64")
+    return clips

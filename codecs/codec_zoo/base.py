@@ -2,7 +2,9 @@
 
 Conventions: a waveform is float32 ``[C, N]`` (channels, samples), nominally in [-1, 1], at the
 codec's own sample rate and with the codec's own number of channels; the caller resamples and
-mixes. Codes are integers ``[K, T]`` (codebooks, frames). One kilobit is 1000 bit.
+mixes. A codec that takes any rate (``sample_rate=None``) or any number of channels
+(``channels=None``) gets the clip's own and gives them back; its payload carries the number of
+channels, and the rate is known to the caller on both sides. Codes are integers ``[K, T]`` (codebooks, frames). One kilobit is 1000 bit.
 
 A codec id names a codec and its operating point: ``family[@point][:key=value,...]``, for example
 ``opus@6kbps``, ``lowpass@3500hz``, ``encodec-24khz@6kbps:path=weights/encodec``.
@@ -11,6 +13,7 @@ A codec id names a codec and its operating point: ``family[@point][:key=value,..
 import hashlib
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -57,8 +60,9 @@ class CodecSpec:
 
     Attributes:
         codec_id: The id it was created by, e.g. ``opus@6kbps``.
-        sample_rate: Of the waveform that ``encode`` takes and ``decode`` gives, Hz.
-        channels: Of that waveform.
+        sample_rate: Of the waveform that ``encode`` takes and ``decode`` gives, Hz; None where the
+            codec does not depend on it, so that the clip needs no resampling.
+        channels: Of that waveform; None where any number is taken and given back.
         kind: ``neural``, ``classical`` (signal processing, standards) or ``anchor``.
         nominal_kbps: The bitrate its makers state or its codebooks imply; None where there is no
             such number (an anchor that keeps the samples).
@@ -69,13 +73,14 @@ class CodecSpec:
         deterministic: False where the output depends on the seed given to ``decode``.
         implementation: What does the work, with its version, e.g. ``libopus in FFmpeg 8.0``.
         version: Of the adapter; raised by every change that moves its output.
-        params: Every setting that the output depends on.
+        params: Every setting that the output depends on. ``rate_control`` is ``vbr`` where the
+            bitrate follows the signal, so that nominal and measured may differ by more than 10 %.
         weights_hash: Hash of the weights; empty without weights.
     """
 
     codec_id: str
-    sample_rate: int
-    channels: int
+    sample_rate: int | None
+    channels: int | None
     kind: Literal["neural", "classical", "anchor"]
     nominal_kbps: float | None
     implementation: str
@@ -132,6 +137,8 @@ class Codec(ABC):
     def __init__(self, point: str = "", *, device: str = "cpu", **options: str) -> None:
         """Build the codec; options come as strings from the codec id.
 
+        Must be cheap, like :attr:`spec`: weights load on first use.
+
         Raises:
             CodecError: If the point or an option is not one this codec has.
             CodecUnavailableError: If something it needs is missing.
@@ -156,6 +163,9 @@ class Codec(ABC):
         Raises:
             CodecError: If the payload is damaged.
         """
+
+    def warm_up(self) -> None:
+        """Do once what makes the first clip slow (load weights, compile), before timing starts."""
 
     def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
         """Encode several waveforms; each result equals that of ``encode`` alone."""
@@ -188,3 +198,62 @@ def nominal_kbps(frame_rate: float, codebook_sizes: Sequence[int]) -> float:
     if any(size < 2 for size in codebook_sizes):
         raise ValueError(f"a codebook needs at least 2 entries, got sizes {list(codebook_sizes)}")
     return frame_rate * sum(math.log2(size) for size in codebook_sizes) / 1000
+
+
+def checked_wave(wave: Wave, spec: CodecSpec) -> Wave:
+    """Return ``wave`` as float32 ``[C, N]`` if the codec of ``spec`` can take it.
+
+    Every adapter begins ``encode`` with it.
+
+    Raises:
+        CodecError: If the shape, the number of channels or a value is not what was promised.
+    """
+    wave = np.asarray(wave, dtype=np.float32)
+    if wave.ndim != 2 or wave.shape[1] == 0:
+        raise CodecError(
+            f"{spec.codec_id} takes [channels, samples] with at least one sample, "
+            f"got shape {list(wave.shape)}"
+        )
+    if spec.channels is not None and wave.shape[0] != spec.channels:
+        raise CodecError(
+            f"{spec.codec_id} takes {spec.channels} channel(s), got {wave.shape[0]}; mix first"
+        )
+    if not np.isfinite(wave).all():
+        raise CodecError(f"{spec.codec_id} was given NaN or infinity; mend the clip first")
+    return wave
+
+
+def parse_number(codec: type[Codec], point: str, unit: str) -> float:
+    """Return the number of an operating point such as ``6kbps``.
+
+    A codec with a single point has it as its default; one with several never chooses by itself,
+    because a silent default is how a codec gets measured at a rate that nobody meant.
+
+    Args:
+        codec: The class, for its family and points.
+        point: What followed the ``@``; may be empty.
+        unit: What the point must end in, e.g. ``kbps``.
+
+    Raises:
+        CodecError: If the point is missing or is not a number in that unit.
+
+    """
+    if not point and len(codec.points) == 1:
+        point = codec.points[0]
+    number = point.removesuffix(unit)
+    if point.endswith(unit) and re.fullmatch(r"\d+(\.\d+)?", number):
+        return float(number)
+    known = ", ".join(f"{codec.family}@{known}" for known in codec.points)
+    got = repr(point) if point else "no point"
+    raise CodecError(f"{codec.family} takes a point in {unit}, got {got}; for example {known}")
+
+
+def format_codec_id(family: str, point: str, options: Mapping[str, Option] | None = None) -> str:
+    """Return the id that makes the same codec again; ``options`` are those that differ from the default.
+
+    Example:
+        >>> format_codec_id("opus", "6kbps", {"frame_ms": 60})
+        'opus@6kbps:frame_ms=60'
+    """
+    items = ",".join(f"{key}={value}" for key, value in (options or {}).items())
+    return family + (f"@{point}" if point else "") + (f":{items}" if items else "")

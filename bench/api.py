@@ -1,0 +1,150 @@
+"""The Python API: ``bench.run``, ``bench.score``, ``bench.load``.
+
+Example:
+    >>> import bench
+    >>> results = bench.run("demo", codecs=["opus@6kbps", "opus@12kbps"], metrics=["pesq-wb"],
+    ...                     limit=2, out="runs/opus")                          # doctest: +SKIP
+    >>> results.table()[["codec", "domain", "mean", "ci_low", "ci_high"]]      # doctest: +SKIP
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.audio import Domain
+from bench.datasets import Clip, load_catalog, select
+from bench.manifest import describe_environment
+from bench.metrics import metric_names
+from bench.plan import DEFAULT_CODECS, Plan, expand_codec_ids, make_plan
+from bench.results import Results
+from bench.runner import Execution, Progress, run_plan
+from bench.scoring import score_folders
+
+
+def load(path: str | Path) -> Results:
+    """Open what an earlier run measured.
+
+    Args:
+        path: The run's folder.
+
+    Raises:
+        BenchError: If there are no results.
+    """
+    return Results.load(Path(path))
+
+
+def run(
+    dataset: str | Path = "demo",
+    codecs: Sequence[str] = DEFAULT_CODECS,
+    metrics: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    domains: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    datasets_file: Path | None = None,
+) -> Results:
+    """Code and score a dataset, and return everything measured so far in ``out``.
+
+    What ``out`` already holds is not computed again.
+
+    Args:
+        dataset: Name in datasets.yaml, or a folder of audio.
+        codecs: Codec ids; a family alone stands for its usual operating points.
+        metrics: Metric names; None: all of them.
+        out: The run's folder.
+        domains: Keep clips of these domains only.
+        limit: Keep that many clips of each domain, drawn by ``seed``.
+        seed: Of everything random.
+        device: Where neural codecs run.
+        execution: Worker processes, time limits, what is kept.
+        progress: Who is told how far it is.
+        datasets_file: More datasets than those of datasets.yaml.
+
+    Raises:
+        UsageError: If a name is unknown or nothing is selected.
+        BenchError: If ``out`` cannot be used.
+    """
+    clips = find_clips(dataset, domains=domains, limit=limit, seed=seed, file=datasets_file)
+    names = list(metrics) if metrics is not None else list(metric_names())
+    plan = make_plan(clips, expand_codec_ids(codecs), names, seed=seed, device=device)
+    return run_prepared(plan, Path(out), execution or Execution(), progress)
+
+
+def run_prepared(
+    plan: Plan, out: Path, execution: Execution, progress: Progress | None = None
+) -> Results:
+    """Run a plan and return its results; see :func:`run`."""
+    manifest = describe_environment(plan.seed, execution.workers)
+    run_plan(plan, out, manifest, execution, progress)
+    return Results.load(out)
+
+
+def find_clips(
+    dataset: str | Path,
+    *,
+    domains: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    file: Path | None = None,
+    domain: str | None = None,
+) -> list[Clip]:
+    """Return the chosen clips of a dataset, or of a folder of audio.
+
+    Args:
+        dataset: Name in datasets.yaml, or a folder.
+        domains: Keep clips of these domains only.
+        limit: Keep that many clips of each domain.
+        seed: Which ones ``limit`` keeps.
+        file: More datasets than those of datasets.yaml.
+        domain: Of a folder's clips; None: told by sub-folders.
+
+    Raises:
+        UsageError: If there is no such dataset or domain.
+        DatasetError: If its files are not there or not as they should be.
+    """
+    catalog = load_catalog(file)
+    found = catalog.find(str(dataset), domain=Domain(domain) if domain else None)
+    wanted = [Domain(name) for name in domains] if domains else None
+    return select(found.clips(), limit=limit, domains=wanted, seed=seed)
+
+
+def score(
+    reference: str | Path,
+    degraded: str | Path,
+    *,
+    domain: str,
+    metrics: Sequence[str] | None = None,
+    out: str | Path,
+    transcripts: str | Path | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Score files that somebody else decoded against their originals.
+
+    Args:
+        reference: Folder of originals.
+        degraded: Folder of reconstructions with the same names (endings may differ).
+        domain: What kind of audio it is.
+        metrics: Metric names; None: all of them.
+        out: Folder for the results; what it already holds is not computed again.
+        transcripts: CSV or JSONL with ``clip`` (or ``path``) and ``text``; None: texts beside
+            the originals.
+        execution: Worker processes, time limits.
+        progress: Who is told how far it is.
+
+    Raises:
+        UsageError: If a folder or name is wrong.
+    """
+    return score_folders(
+        Path(reference),
+        Path(degraded),
+        Path(out),
+        domain=Domain(domain),
+        metrics=list(metrics) if metrics is not None else list(metric_names()),
+        transcripts=Path(transcripts) if transcripts else None,
+        execution=execution or Execution(),
+        progress=progress,
+    )

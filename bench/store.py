@@ -1,0 +1,218 @@
+"""The one place where measurements are kept: a SQLite file in the run's folder.
+
+Everything is keyed by content: what a codec point is (``codec_fingerprint``), what a clip holds
+(``clip_hash``), the seed, and what a metric is (``metric_fingerprint``). So an interrupted run
+goes on where it stopped, and a second run finds everything there. Only the parent process writes;
+every call of :meth:`Store.add` is one transaction, so that ``kill -9`` loses no finished row.
+"""
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, Reason, Status
+
+FILE_NAME = "results.sqlite"
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS plans (
+    id INTEGER PRIMARY KEY, started TEXT NOT NULL, plan TEXT NOT NULL, manifest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS codings (
+    codec_fingerprint TEXT NOT NULL, clip_hash TEXT NOT NULL, seed INTEGER NOT NULL,
+    status TEXT NOT NULL, reason TEXT, message TEXT,
+    measured_kbps REAL, payload_bytes INTEGER, overhead_bytes INTEGER, duration_s REAL,
+    encode_s REAL, decode_s REAL, peak_memory_mb REAL, missing_samples INTEGER,
+    clipped_samples INTEGER,
+    PRIMARY KEY (codec_fingerprint, clip_hash, seed)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (
+    codec_fingerprint TEXT NOT NULL, clip_hash TEXT NOT NULL, seed INTEGER NOT NULL,
+    metric_fingerprint TEXT NOT NULL,
+    status TEXT NOT NULL, reason TEXT, message TEXT, value REAL, detail TEXT,
+    PRIMARY KEY (codec_fingerprint, clip_hash, seed, metric_fingerprint)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class CodingKey:
+    """Names one reconstruction."""
+
+    codec_fingerprint: str
+    clip_hash: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What coding one clip gave, apart from the waveform.
+
+    Attributes:
+        duration_s: Length of the clip.
+        missing_samples: By how many samples the decoder's output was too short (and was padded).
+        clipped_samples: How many samples lay beyond full scale.
+    """
+
+    key: CodingKey
+    status: Status
+    reason: Reason | None = None
+    message: str | None = None
+    measured_kbps: float | None = None
+    payload_bytes: int | None = None
+    overhead_bytes: int | None = None
+    duration_s: float | None = None
+    encode_s: float | None = None
+    decode_s: float | None = None
+    peak_memory_mb: float | None = None
+    missing_samples: int | None = None
+    clipped_samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one metric gave for one reconstruction."""
+
+    key: CodingKey
+    metric_fingerprint: str
+    status: Status
+    reason: Reason | None = None
+    message: str | None = None
+    value: float | None = None
+    detail: str | None = None
+
+
+class Store:
+    """An open results file.
+
+    Args:
+        folder: The run's folder; made if ``create``.
+        create: Whether to make a file that is not there.
+
+    Raises:
+        BenchError: If there is no file, it is not one of ours, or it is damaged.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        self.folder = folder
+        self.path = folder / FILE_NAME
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not self.path.is_file():
+            raise BenchError(f"no results in {folder}; expected {FILE_NAME} of an earlier run")
+        try:
+            self._connection = self._open()
+        except sqlite3.Error as error:
+            raise BenchError(
+                f"cannot use {self.path}: {error}; check the disk and its permissions, or move "
+                "the file away to begin anew"
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise BenchError(
+                f"{self.path} has schema {version}, this version reads {SCHEMA_VERSION}"
+            )
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        return connection
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def add(self, codings: Iterable[Coding] = (), scores: Iterable[Score] = ()) -> None:
+        """Keep measurements, in one transaction; newer ones replace older ones of the same key."""
+        with self._transaction() as connection:
+            for coding in codings:
+                _insert(connection, "codings", coding)
+            for score in scores:
+                _insert(connection, "scores", score)
+
+    def add_plan(self, plan: dict[str, Any], manifest: dict[str, Any]) -> None:
+        """Keep what was asked for; the latest plan is what :func:`bench.load` shows."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO plans (started, plan, manifest) VALUES (?, ?, ?)",
+                (manifest["started"], json.dumps(plan), json.dumps(manifest)),
+            )
+
+    def latest_plan(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the latest plan and its manifest.
+
+        Raises:
+            BenchError: If nothing was planned yet.
+        """
+        row = self._connection.execute(
+            "SELECT plan, manifest FROM plans ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            raise BenchError(f"{self.path} holds no run yet")
+        return json.loads(row[0]), json.loads(row[1])
+
+    def coding_statuses(self) -> dict[CodingKey, tuple[str, str | None]]:
+        """Return status and reason of every coding."""
+        rows = self._connection.execute(
+            "SELECT codec_fingerprint, clip_hash, seed, status, reason FROM codings"
+        )
+        return {CodingKey(*row[:3]): (row[3], row[4]) for row in rows}
+
+    def score_statuses(self) -> dict[tuple[CodingKey, str], tuple[str, str | None]]:
+        """Return status and reason of every score, by coding key and metric fingerprint."""
+        rows = self._connection.execute(
+            "SELECT codec_fingerprint, clip_hash, seed, metric_fingerprint, status, reason "
+            "FROM scores"
+        )
+        return {(CodingKey(*row[:3]), row[3]): (row[4], row[5]) for row in rows}
+
+    def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Run a reading query."""
+        return self._connection.execute(sql, parameters)
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Coding | Score) -> None:
+    flat = asdict(row)
+    flat |= flat.pop("key")
+    names = ", ".join(flat)
+    marks = ", ".join(f":{name}" for name in flat)
+    connection.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", flat)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one process.
+
+    Raises:
+        BenchError: If another run is writing there, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise BenchError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BenchError(
+                f"another run is writing to {folder}; wait for it or choose another --out"
+            ) from error
+        yield

@@ -4,7 +4,8 @@ Conventions: a waveform is float32 ``[C, N]`` (channels, samples), nominally in 
 codec's own sample rate and with the codec's own number of channels; the caller resamples and
 mixes. A codec that takes any rate (``sample_rate=None``) or any number of channels
 (``channels=None``) gets the clip's own and gives them back; its payload carries the number of
-channels, and the rate is known to the caller on both sides. Codes are integers ``[K, T]`` (codebooks, frames). One kilobit is 1000 bit.
+channels, and the rate is known to the caller on both sides. Codes are integers ``[K, T]``
+(codebooks, frames). One kilobit is 1000 bit.
 
 A codec id names a codec and its operating point: ``family[@point][:key=value,...]``, for example
 ``opus@6kbps``, ``lowpass@3500hz``, ``encodec-24khz@6kbps:path=weights/encodec``.
@@ -164,7 +165,7 @@ class Codec(ABC):
             CodecError: If the payload is damaged.
         """
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027 - most codecs have nothing to warm up
         """Do once what makes the first clip slow (load weights, compile), before timing starts."""
 
     def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
@@ -249,7 +250,7 @@ def parse_number(codec: type[Codec], point: str, unit: str) -> float:
 
 
 def format_codec_id(family: str, point: str, options: Mapping[str, Option] | None = None) -> str:
-    """Return the id that makes the same codec again; ``options`` are those that differ from the default.
+    """Return the id that makes the same codec again; name only options off their default.
 
     Example:
         >>> format_codec_id("opus", "6kbps", {"frame_ms": 60})

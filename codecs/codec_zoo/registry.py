@@ -9,7 +9,15 @@ from importlib.metadata import entry_points
 from codec_zoo.base import Codec, CodecError, CodecUnavailableError
 
 #: Family -> "module:Class". One line adds a codec; entry points of the group below add others.
-BUILTIN: dict[str, str] = {}
+BUILTIN: dict[str, str] = {
+    "passthrough": "codec_zoo.anchors:Passthrough",
+    "pcm": "codec_zoo.anchors:Pcm",
+    "lowpass": "codec_zoo.anchors:LowPass",
+    "mulaw": "codec_zoo.anchors:MuLaw",
+    "noise": "codec_zoo.anchors:Noise",
+    "opus": "codec_zoo.classical:Opus",
+    "mp3": "codec_zoo.classical:Mp3",
+}
 ENTRY_POINT_GROUP = "codecbench.codecs"
 
 # The family may be "package.module:Class"; options begin at a colon behind the point.
@@ -43,7 +51,7 @@ def codec_class(family: str) -> type[Codec]:
     Raises:
         CodecError: If the name is unknown (with the nearest ones) or is not a codec.
     """
-    target = family if "." in family and ":" in family else families().get(family)
+    target = family if ":" in family else families().get(family)
     if target is None:
         near = get_close_matches(family, families(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(families())}"

@@ -73,6 +73,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data, for the store."""
         return {
+            "source": "codecs",
             "seed": self.seed,
             "codecs": [asdict(codec.info) | {"seed": codec.seed} for codec in self.codecs],
             "metrics": [asdict(info) for info in self.metrics],

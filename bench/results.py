@@ -142,7 +142,8 @@ class Results:
         try:
             plan, manifest = store.latest_plan()
             metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
-            metrics += CODING_METRICS
+            if plan["source"] == "codecs":
+                metrics += CODING_METRICS
             return cls(
                 rows=_rows(store, plan, metrics),
                 metrics={info.name: info for info in metrics},

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,6 +107,41 @@ def run_plan(
             if not execution.keep_audio:
                 shutil.rmtree(folder / "audio", ignore_errors=True)
             return done
+        finally:
+            store.close()
+
+
+def score_files(
+    plan: Plan,
+    files: dict[str, Path | None],
+    codings: Sequence[Coding],
+    folder: Path,
+    manifest: dict[str, Any],
+    execution: Execution,
+    progress: Progress | None = None,
+) -> None:
+    """Score reconstructions that are there already, filed as those of the plan's one codec.
+
+    Args:
+        plan: One codec; each clip's hash covers its reconstruction.
+        files: Reconstruction by clip hash.
+        codings: What stands in for the coding stage.
+        folder: The run's folder.
+        manifest: See :mod:`bench.manifest`.
+        execution: How.
+        progress: Who is told.
+    """
+    with folder_lock(folder):
+        store = Store(folder, create=True)
+        try:
+            store.add_plan(plan.as_dict() | {"source": "files"}, manifest)
+            store.add(codings)
+            tasks = [
+                replace(task, reconstruction=file)
+                for task in scoring_tasks(plan, store, execution)
+                if (file := files[task.key.clip_hash])
+            ]
+            _run_stage("scoring", tasks, plan, folder, store, execution, progress or Quiet())
         finally:
             store.close()
 

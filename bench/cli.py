@@ -1,0 +1,249 @@
+"""The command line: ``python run_bench.py [COMMAND] ...``.
+
+stdout carries results, stderr the talk. Exit code 0: all is well; 1: some rows failed, or a
+regression was found; 2: wrong usage.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import __version__
+from bench.errors import BenchError
+
+DEFAULT_OUT = Path("reports/runs/demo")
+EPILOG = """\
+examples:
+  run_bench.py                                       the bundled demo corpus, the usual codecs
+  run_bench.py run --codecs opus,mp3@32kbps --metrics pesq-wb,stoi --limit 4
+  run_bench.py run --dataset my/audio --domain speech --out runs/mine
+  run_bench.py score --reference ref/ --degraded dec/ --domain music --out scores.csv
+  run_bench.py baseline save runs/mine baseline.json
+  run_bench.py list codecs
+
+Without a command, `run` is meant. exit codes: 0 all is well, 1 some rows failed or quality fell,
+2 wrong usage, 130 interrupted (the same command goes on from there)"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = build_parser()
+    if not words or (words[0] not in commands and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "run")
+    options = parser.parse_args(words)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    from bench import commands as implementations
+
+    try:
+        return getattr(implementations, options.function)(options)
+    except BenchError as error:
+        print(f"run_bench.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was measured is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
+    """Return the parser and the names of its commands."""
+    parser = argparse.ArgumentParser(
+        "run_bench.py",
+        description="Benchmark audio codecs: quality against bitrate on speech, music and sound.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"codecbench {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
+    for add in (
+        _add_run,
+        _add_score,
+        _add_report,
+        _add_compare,
+        _add_baseline,
+        _add_list,
+        _add_doctor,
+        _add_fetch,
+    ):
+        add(commands)
+    return parser, set(commands.choices)
+
+
+Commands = argparse._SubParsersAction  # argparse gives this type no public name
+
+
+def _command(
+    commands: Commands, name: str, function: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  run_bench.py {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(function=function)
+    return parser
+
+
+def _add_run(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "run",
+        "run",
+        "code a dataset, score it, write tables, plots and an HTML report",
+        "run --dataset demo --codecs opus,amr-nb@12.2kbps --limit 2 --out runs/first",
+    )
+    add = parser.add_argument
+    _add_selection(parser)
+    add("--out", type=Path, default=DEFAULT_OUT, help="the run's folder (default: %(default)s)")
+    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--reference-codec", metavar="CODEC", help="codec that others are compared with")
+    add("--dry-run", action="store_true", help="print what would be done, do nothing")
+    add("--no-audio", action="store_true", help="drop reconstructions once they are scored")
+    add("--no-report", action="store_true", help="measure only; `report` makes it later")
+    _add_execution(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dataset", default="demo", help="name in datasets.yaml or a folder (default: demo)")
+    add("--datasets-file", type=Path, help="YAML file with more datasets")
+    add("--domain", help="of a folder's clips: speech, music or sound")
+    add("--domains", type=_names, help="only these domains, e.g. speech,music")
+    add("--limit", type=_positive, help="at most that many clips of each domain")
+    add("--codecs", type=_names, help="codec ids; a family alone means its usual points; 'all'")
+    add("--metrics", type=_names, help="metric names (default: all)")
+    add("--seed", type=int, default=0, help="of everything random (default: 0)")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--jobs", type=_positive, default=0, help="worker processes (default: one per core)")
+    add("--task-timeout", type=float, default=900.0, metavar="S", help="default: 900 s")
+    add("--retry-failed", action="store_true", help="try rows again that failed before")
+    add("--plain", action="store_true", help="progress as lines, also on a terminal")
+
+
+def _add_score(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "score",
+        "score",
+        "score decoded files against their originals",
+        "score --reference ref/ --degraded dec/ --domain speech --metrics pesq-wb --out s.csv",
+    )
+    add = parser.add_argument
+    add("--reference", type=Path, required=True, help="folder of originals")
+    add("--degraded", type=Path, required=True, help="folder of files of the same names")
+    add("--domain", required=True, choices=("speech", "music", "sound"))
+    add("--metrics", type=_names, help="metric names (default: all)")
+    add("--transcripts", type=Path, help="CSV or JSONL with columns clip and text, for WER")
+    add("--out", type=Path, required=True, help="CSV file: clip, metric, value, status, ...")
+    _add_execution(parser)
+
+
+def _add_report(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "report",
+        "report",
+        "write tables, plots and the HTML report of a run once more",
+        "report runs/first --reference-codec opus@12kbps",
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="the run's folder")
+    add("--reference-codec", metavar="CODEC", help="codec that others are compared with")
+    add("--export", type=Path, help="also write the tidy rows to this .csv or .parquet file")
+
+
+def _add_compare(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "compare",
+        "compare",
+        "compare two runs, or two codecs of one run, clip by clip",
+        "compare runs/old runs/new   |   compare runs/new --codecs opus@6kbps,opus@12kbps",
+    )
+    add = parser.add_argument
+    add("first", type=Path, help="a run's folder")
+    add("second", type=Path, nargs="?", help="another run's folder")
+    add("--codecs", type=_names, help="two codec ids: the second is compared with the first")
+    add("--out", type=Path, help="also write the comparison to this CSV file")
+
+
+def _add_baseline(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "baseline",
+        "baseline",
+        "keep a run's values as a baseline, or fail when a run falls below one",
+        "baseline check baseline.json runs/new --junit junit.xml",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    save = actions.add_parser("save", help="write the baseline of a run")
+    save.add_argument("folder", type=Path, help="the run's folder")
+    save.add_argument("file", type=Path, help="baseline to write (JSON)")
+    _add_tolerances(save)
+    check = actions.add_parser("check", help="compare a run with a baseline; exit 1 if it fell")
+    check.add_argument("file", type=Path, help="baseline to compare with")
+    check.add_argument("folder", type=Path, help="the run's folder")
+    check.add_argument("--junit", type=Path, help="also write JUnit XML")
+    check.add_argument("--summary", type=Path, help="also write the Markdown summary")
+    _add_tolerances(check)
+
+
+def _add_tolerances(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tolerance", action="append", default=[], metavar="METRIC=VALUE",
+        help="how much a metric's mean may fall (may be given often)",
+    )  # fmt: skip
+
+
+def _add_list(commands: Commands) -> None:
+    parser = _command(
+        commands, "list", "list_names", "show what is there and why something is not", "list codecs"
+    )
+    parser.add_argument("what", nargs="?", choices=("codecs", "metrics", "datasets"))
+    parser.add_argument("--datasets-file", type=Path, help="YAML file with more datasets")
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        "doctor",
+        "check that a codec keeps the contract",
+        "doctor my_package.my_module:MyCodec@6kbps",
+    )
+    parser.add_argument("codec", nargs="+", help="codec id, or module:Class[@point]")
+
+
+def _add_fetch(commands: Commands) -> None:
+    parser = _command(
+        commands, "fetch", "fetch", "download a dataset, verify and unpack it", "fetch esc50"
+    )
+    parser.add_argument("name", help="name in datasets.yaml")
+    parser.add_argument("--datasets-file", type=Path, help="YAML file with more datasets")
+    parser.add_argument("--data", type=Path, help="data folder (default: $CODECBENCH_DATA)")
+
+
+def _names(text: str) -> list[str]:
+    """Split a comma-separated list; a comma inside a codec's options stays (``a:k=v,k=v``)."""
+    names: list[str] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        if names and ":" in names[-1] and "=" in part and "@" not in part.partition("=")[0]:
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    if not names:
+        raise argparse.ArgumentTypeError("expected one or more names, separated by commas")
+    return names
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)

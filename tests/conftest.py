@@ -195,7 +195,9 @@ def build_row(
     if codec.unavailable_reason:
         reason = Reason.CODEC_UNAVAILABLE
     status = "ok" if reason is None else "skipped" if reason in SKIP_REASONS else "failed"
-    measured = 768.0 if codec.nominal_kbps is None else codec.nominal_kbps * rng.uniform(0.98, 1.06)
+    measured = 768.0
+    if codec.nominal_kbps is not None:
+        measured = codec.nominal_kbps * generator("kbps", codec.codec_id, name).uniform(0.98, 1.06)
     return {
         "dataset": clip["dataset"],
         "clip": name,

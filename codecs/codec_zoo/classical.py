@@ -55,6 +55,7 @@ class FfmpegCodec(Codec):
         sample_format: Of the samples the encoder takes: ``s16``, ``flt`` or ``fltp``.
         delay_samples: By which decoded samples lag the input, before this class cuts them off.
         packet_overhead: Bytes of framing inside each packet.
+        short_last_frame: Whether the last packet may hold fewer samples than the others.
     """
 
     encoder: ClassVar[str]
@@ -62,6 +63,7 @@ class FfmpegCodec(Codec):
     sample_format: ClassVar[str]
     delay_samples: ClassVar[int] = 0
     packet_overhead: ClassVar[int] = 0
+    short_last_frame: ClassVar[bool] = False
     kind = "classical"
 
     @classmethod
@@ -168,7 +170,8 @@ class FfmpegCodec(Codec):
         import av
 
         size = self.frame_samples
-        mono = np.pad(wave[0], (0, max(0, count * size - wave.shape[1])))
+        missing = 0 if self.short_last_frame else max(0, count * size - wave.shape[1])
+        mono = np.pad(wave[0], (0, missing))
         for index in range(count):
             frame = av.AudioFrame.from_ndarray(
                 self._to_format(mono[index * size : (index + 1) * size])[None],
@@ -323,3 +326,138 @@ class Mp3(FfmpegCodec):
     @property
     def frame_samples(self) -> int:
         return 1152 if self.sample_rate >= 32000 else 576
+
+
+class Aac(FfmpegCodec):
+    """AAC-LC (ISO/IEC 14496-3) by FFmpeg's own encoder, mono, average bitrate.
+
+    FFmpeg's coder is not the best AAC there is (fdk-aac and Apple's are better, and HE-AAC is
+    another codec), but it is the one that comes with PyAV; say so where it loses.
+    """
+
+    family = "aac"
+    summary = "AAC-LC (FFmpeg's encoder), average bitrate, mono"
+    points = tuple(f"{kbps}kbps" for kbps in (16, 24, 32, 48, 64, 96, 128))
+    encoder = "aac"
+    decoder = "aac"
+    sample_format = "fltp"
+    #: The first frame is the overlap that the first samples are built on.
+    delay_samples = 1024
+    #: Highest bitrate, kbit/s -> sample rate, Hz.
+    rates: ClassVar[dict[float, int]] = {16: 16000, 32: 24000, 48: 32000, 288: 48000}
+
+    def __init__(self, point: str = "", *, device: str = "cpu") -> None:
+        super().__init__(point, device=device)
+        if not 8 <= self._kbps <= 256:
+            raise CodecError(f"aac takes 8 to 256 kbps in mono, got {point!r}")
+
+    @property
+    def sample_rate(self) -> int:
+        return next(rate for kbps, rate in self.rates.items() if self._kbps <= kbps)
+
+    @property
+    def frame_samples(self) -> int:
+        return 1024
+
+    @property
+    def rate_control(self) -> str:
+        return "abr"
+
+
+class TelephoneCodec(FfmpegCodec):
+    """A codec with one sample rate, one frame length and a fixed list of bitrates."""
+
+    sample_format = "s16"
+    telephone_rate: ClassVar[int]
+    frame_ms: ClassVar[int]
+
+    def __init__(self, point: str = "", *, device: str = "cpu") -> None:
+        super().__init__(point, device=device)
+        if f"{self._kbps:g}kbps" not in self.points:
+            raise CodecError(
+                f"{self.family} has the points {', '.join(self.points)}, got {point!r}"
+            )
+
+    @property
+    def sample_rate(self) -> int:
+        return self.telephone_rate
+
+    @property
+    def frame_samples(self) -> int:
+        return self.telephone_rate * self.frame_ms // 1000
+
+
+class AmrNb(TelephoneCodec):
+    """AMR narrow-band (3GPP TS 26.071), the speech codec of GSM and UMTS, by OpenCORE.
+
+    The first byte of each packet is RFC 4867's table of contents and counted as framing. What is
+    left is the frame rounded up to bytes: 4.8 kbit/s at 4.75.
+    """
+
+    family = "amr-nb"
+    summary = "AMR narrow-band (OpenCORE), 8 kHz speech codec of GSM and UMTS"
+    points = tuple(f"{kbps}kbps" for kbps in (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2))
+    encoder = "libopencore_amrnb"
+    decoder = "libopencore_amrnb"
+    telephone_rate = 8000
+    frame_ms = 20
+    #: Look-ahead of the linear prediction, 5 ms.
+    delay_samples = 40
+    packet_overhead = 1
+
+    @property
+    def encoder_options(self) -> Mapping[str, str]:
+        return {"dtx": "0"}
+
+
+class G722(TelephoneCodec):
+    """G.722 at 64 kbit/s: two ADPCM bands at 16 kHz, "HD voice" of office telephones."""
+
+    family = "g722"
+    summary = "G.722, 16 kHz telephone codec at 64 kbit/s"
+    points = ("64kbps",)
+    encoder = "g722"
+    decoder = "g722"
+    telephone_rate = 16000
+    frame_ms = 20
+    #: Of the two quadrature mirror filters with 24 taps.
+    delay_samples = 22
+
+
+class G7231(TelephoneCodec):
+    """G.723.1 at 6.3 kbit/s, video telephony of 1996; FFmpeg does not encode its 5.3 kbit/s."""
+
+    family = "g723-1"
+    summary = "G.723.1, 8 kHz speech codec at 6.3 kbit/s"
+    points = ("6.3kbps",)
+    encoder = "g723_1"
+    decoder = "g723_1"
+    telephone_rate = 8000
+    frame_ms = 30
+    #: Look-ahead of the linear prediction, 7.5 ms.
+    delay_samples = 60
+
+
+class G726(TelephoneCodec):
+    """G.726: ADPCM with 2 to 5 bits a sample at 8 kHz, as in DECT telephones (32 kbit/s)."""
+
+    family = "g726"
+    summary = "G.726 ADPCM, 8 kHz telephone codec (32 kbit/s in DECT)"
+    points = tuple(f"{kbps}kbps" for kbps in (16, 24, 32, 40))
+    encoder = "g726"
+    decoder = "g726"
+    telephone_rate = 8000
+    short_last_frame = True
+
+    @property
+    def frame_samples(self) -> int:
+        # FFmpeg's choice for 2, 3, 4 and 5 bits; the code itself has no frames.
+        return {2: 4096, 3: 2736, 4: 2048, 5: 1640}[round(self._kbps / 8)]
+
+    @property
+    def encoder_options(self) -> Mapping[str, str]:
+        return {"code_size": str(round(self._kbps / 8))}
+
+    @property
+    def decoder_options(self) -> Mapping[str, str]:
+        return {"bits_per_coded_sample": str(round(self._kbps / 8))}

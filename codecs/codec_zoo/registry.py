@@ -17,6 +17,12 @@ BUILTIN: dict[str, str] = {
     "noise": "codec_zoo.anchors:Noise",
     "opus": "codec_zoo.classical:Opus",
     "mp3": "codec_zoo.classical:Mp3",
+    "aac": "codec_zoo.classical:Aac",
+    "amr-nb": "codec_zoo.classical:AmrNb",
+    "g722": "codec_zoo.classical:G722",
+    "g723-1": "codec_zoo.classical:G7231",
+    "g726": "codec_zoo.classical:G726",
+    "codec2": "codec_zoo.codec2:Codec2",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.audio import Domain
-from bench.datasets import Clip, load_catalog, select
+from bench.clips import Clip, select
+from bench.datasets import load_catalog
 from bench.manifest import describe_environment
 from bench.metrics import metric_names
 from bench.plan import DEFAULT_CODECS, Plan, expand_codec_ids, make_plan

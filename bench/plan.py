@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench import metrics
-from bench.datasets import Clip
+from bench.clips import Clip
 from bench.errors import UsageError
 from bench.results import CodecInfo, MetricInfo
 from bench.store import CodingKey

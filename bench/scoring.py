@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.audio import AUDIO_SUFFIXES, Domain
-from bench.datasets import Clip, folder_dataset
+from bench.clips import Clip
+from bench.datasets import folder_dataset
 from bench.errors import DatasetError, Reason, Status, UsageError
 from bench.manifest import describe_environment
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, metric_info

@@ -33,7 +33,7 @@ from bench.audio import (
     to_channels,
     write_flac,
 )
-from bench.datasets import Clip
+from bench.clips import Clip
 from bench.errors import MeasureError, Reason, Status
 from bench.metrics import Pair, Signal
 from bench.store import Coding, CodingKey, Score

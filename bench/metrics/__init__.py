@@ -32,11 +32,15 @@ def metric_names() -> dict[str, str]:
 def create(name: str) -> Metric:
     """Return the metric of this name; options follow a colon, e.g. ``wer:model=base.en``.
 
+    A ``module:Class`` path is taken as it is, so that an unregistered metric can be tried.
+
     Raises:
         UsageError: If there is no such metric or option (with the nearest names).
     """
     bare, _, options = name.partition(":")
     names = metric_names()
+    if options[:1].isupper():
+        names, bare, options = {name: name}, name, ""
     if bare not in names:
         raise unknown_name("metric", bare, names)
     module_name, _, class_name = names[bare].partition(":")

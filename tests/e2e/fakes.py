@@ -1,0 +1,184 @@
+"""Codecs and metrics that misbehave, named ``fakes:Class`` so that workers can import them."""
+
+import ctypes
+import os
+import time
+
+import numpy as np
+
+from bench.errors import MeasureError, Reason
+from bench.metrics import Measurement, Metric
+from codec_zoo import Codec, CodecError, CodecSpec, Encoded
+
+
+class Pcm(Codec):
+    """16-bit samples: a codec that works."""
+
+    family = "pcm-fake"
+    summary = "for tests"
+    kind = "classical"
+    bits = 16
+
+    def __init__(self, point="", *, device="cpu", **options):
+        self._id = f"fakes:{type(self).__name__}"
+        self._options = options
+
+    @property
+    def spec(self):
+        return CodecSpec(
+            codec_id=self._id,
+            sample_rate=16000,
+            channels=1,
+            kind=self.kind,
+            nominal_kbps=16.0 * self.bits,
+            implementation="test",
+            deterministic=type(self).__name__ != "Dither",
+        )
+
+    def encode(self, wave):
+        return Encoded((np.clip(wave[0], -1, 1) * 32767).astype("<i2").tobytes())
+
+    def decode(self, payload, *, seed=0):
+        return (np.frombuffer(payload, "<i2").astype(np.float32) / 32767)[None]
+
+
+class Dither(Pcm):
+    """Adds noise that depends on the seed, at a fixed level."""
+
+    def decode(self, payload, *, seed=0):
+        wave = super().decode(payload)
+        noise = np.random.default_rng(seed).normal(0, 0.003, wave.shape)
+        return (wave + noise).astype(np.float32)
+
+
+class Coarse(Pcm):
+    """Keeps six bits of each sample: audibly worse."""
+
+    def decode(self, payload, *, seed=0):
+        wave = super().decode(payload)
+        return (np.round(wave * 32) / 32).astype(np.float32)
+
+
+class Short(Pcm):
+    """Loses the second half."""
+
+    def decode(self, payload, *, seed=0):
+        wave = super().decode(payload)
+        return wave[:, : wave.shape[1] // 2]
+
+
+class Nan(Pcm):
+    """Decodes to NaN."""
+
+    def decode(self, payload, *, seed=0):
+        return super().decode(payload) * np.float32("nan")
+
+
+class Refuses(Pcm):
+    """Raises its own error, but only for loud clips."""
+
+    def encode(self, wave):
+        if np.abs(wave).max() > 0.8:
+            raise CodecError("this codec takes quiet clips only; lower the level")
+        return super().encode(wave)
+
+
+class Bug(Pcm):
+    """Raises what nobody expected."""
+
+    def encode(self, wave):
+        raise ZeroDivisionError("division\nby zero")
+
+
+class Segfault(Pcm):
+    """Kills its process, for loud clips."""
+
+    batch_size = 4
+
+    def encode(self, wave):
+        if np.abs(wave).max() > 0.8:
+            ctypes.string_at(0)
+        return super().encode(wave)
+
+
+class Hang(Pcm):
+    """Never ends."""
+
+    def encode(self, wave):
+        time.sleep(10_000)
+
+
+class Chatty(Pcm):
+    """Prints to both streams."""
+
+    def encode(self, wave):
+        os.write(1, b"noise on stdout\n" * 10_000)
+        return super().encode(wave)
+
+
+class Missing(Pcm):
+    """Needs a package that is not there."""
+
+    @classmethod
+    def unavailable_reason(cls):
+        return "the package missing-codec is not installed; pip install missing-codec"
+
+
+class Peak(Metric):
+    """A metric that works."""
+
+    name = "peak"
+    summary = "for tests"
+    higher_is_better = None
+    params = {"implementation": "test"}  # noqa: RUF012
+
+    def measure(self, pair):
+        return Measurement(float(np.abs(pair.degraded.samples).max()))
+
+
+class SlowPeak(Peak):
+    """Takes its time, so that a run can be killed in the middle."""
+
+    name = "slow-peak"
+
+    def measure(self, pair):
+        time.sleep(0.05)
+        return super().measure(pair)
+
+
+class CrashOnLoud(Peak):
+    """Kills its process, for loud clips."""
+
+    name = "crash-on-loud"
+
+    def measure(self, pair):
+        if np.abs(pair.reference.samples).max() > 0.8:
+            os._exit(9)
+        return super().measure(pair)
+
+
+class HangAlways(Peak):
+    """Never ends."""
+
+    name = "hang-always"
+
+    def measure(self, pair):
+        time.sleep(10_000)
+
+
+class NanValue(Peak):
+    """Gives NaN."""
+
+    name = "nan-value"
+
+    def measure(self, pair):
+        return Measurement(float("nan"))
+
+
+class Typed(Peak):
+    """Fails with a reason of its own."""
+
+    name = "typed"
+
+    def measure(self, pair):
+        raise MeasureError(Reason.NO_UTTERANCES, "nobody speaks")

@@ -106,7 +106,7 @@ def find_clips(
         UsageError: If there is no such dataset or domain.
         DatasetError: If its files are not there or not as they should be.
     """
-    catalog = load_catalog(file)
+    catalog = load_catalog(extra=file)
     found = catalog.find(str(dataset), domain=Domain(domain) if domain else None)
     wanted = [Domain(name) for name in domains] if domains else None
     return select(found.clips(), limit=limit, domains=wanted, seed=seed)

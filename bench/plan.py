@@ -19,7 +19,7 @@ DEFAULT_CODECS = (
     "lowpass@7000hz",
     "lowpass@3500hz",
     "noise",
-    "codec2@700c",
+    "codec2@700bps",
     "codec2@1300bps",
     "codec2@3200bps",
     "amr-nb@4.75kbps",

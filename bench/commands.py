@@ -1,0 +1,307 @@
+"""What each command of the command line does. Every function returns the exit code."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from bench import metrics
+from bench.errors import BenchError, Status, UsageError
+from bench.progress import console_progress
+from bench.runner import Execution, coding_tasks, scoring_tasks
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+    from bench.results import Results
+
+#: What ``score`` writes first; more columns follow.
+SCORE_COLUMNS = ("clip", "metric", "value", "status", "reason", "message", "detail")
+
+out_console = Console()
+error_console = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def run(options: argparse.Namespace) -> int:
+    """Code, score, report."""
+    from bench.api import find_clips, run_prepared
+    from bench.plan import DEFAULT_CODECS, all_codec_ids, expand_codec_ids, make_plan
+
+    clips = find_clips(
+        options.dataset,
+        domains=options.domains,
+        limit=options.limit,
+        seed=options.seed,
+        file=options.datasets_file,
+        domain=options.domain,
+    )
+    names = options.codecs or list(DEFAULT_CODECS)
+    codec_ids = all_codec_ids() if names == ["all"] else expand_codec_ids(names)
+    plan = make_plan(clips, codec_ids, _metrics(options), seed=options.seed, device=options.device)
+    execution = _execution(options, keep_audio=not options.no_audio)
+    if options.dry_run:
+        return _dry_run(plan, options.out, execution)
+    with console_progress(error_console, plain=options.plain) as progress:
+        results = run_prepared(plan, options.out, execution, progress)
+    if not options.no_report:
+        _publish(results, options.out, options.reference_codec)
+    return _exit_code(results.rows)
+
+
+def _metrics(options: argparse.Namespace) -> list[str]:
+    return options.metrics or list(metrics.metric_names())
+
+
+def _execution(options: argparse.Namespace, *, keep_audio: bool = True) -> Execution:
+    return Execution(
+        jobs=options.jobs,
+        task_timeout_s=options.task_timeout,
+        keep_audio=keep_audio,
+        retry_failed=options.retry_failed,
+    )
+
+
+def _dry_run(plan: "Plan", folder: Path, execution: Execution) -> int:
+    """Print what a run would do."""
+    from bench.store import FILE_NAME, Store
+
+    table = Table("codec", "kbps", "clips", "state", title="Plan")
+    for codec in plan.codecs:
+        kbps = codec.info.nominal_kbps
+        state = codec.info.unavailable_reason or "ready"
+        table.add_row(
+            codec.info.codec_id, "" if kbps is None else f"{kbps:g}", str(len(plan.clips)), state
+        )
+    out_console.print(table)
+    for info in plan.metrics:
+        out_console.print(f"{info.name}: {info.unavailable_reason or ', '.join(info.domains)}")
+    if (folder / FILE_NAME).is_file():
+        store = Store(folder)
+        done = len(store.coding_statuses()), len(store.score_statuses())
+        todo = len(coding_tasks(plan, store, execution)), len(scoring_tasks(plan, store, execution))
+        out_console.print(f"{folder} holds {done[0]} codings and {done[1]} scores")
+        out_console.print(f"left to do: {todo[0]} coding tasks, at least {todo[1]} scoring tasks")
+    out_console.print(f"workers: {execution.workers}; results go to {folder}")
+    return 0
+
+
+def _publish(results: "Results", folder: Path, reference: str | None) -> None:
+    """Write tables, plots and report, unless they show these results already."""
+    from bench.reporting.publish import publish
+
+    published = publish(results, folder, reference=reference)
+    out_console.print(published.summary, highlight=False, soft_wrap=True)
+    say(f"report: {published.report}")
+
+
+def _exit_code(rows: pd.DataFrame) -> int:
+    """Return 1 if a row failed, and say which kinds did."""
+    failed = rows[rows["status"] == Status.FAILED]
+    if failed.empty:
+        return 0
+    kinds = failed.groupby(["metric", "reason"]).size().sort_values(ascending=False)
+    text = ", ".join(f"{metric}: {reason} x{n}" for (metric, reason), n in kinds.head(6).items())
+    say(f"{len(failed)} of {len(rows)} rows failed ({text}); the report lists them")
+    return 1
+
+
+# --- score ---------------------------------------------------------------------------------------
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score files that somebody else decoded."""
+    from bench import api
+
+    with console_progress(error_console, plain=options.plain) as progress:
+        results = api.score(
+            options.reference,
+            options.degraded,
+            domain=options.domain,
+            metrics=_metrics(options),
+            out=options.out.with_suffix(".run"),
+            transcripts=options.transcripts,
+            execution=_execution(options),
+            progress=progress,
+        )
+    rows = results.rows
+    ordered = rows[list(SCORE_COLUMNS)].sort_values(["clip", "metric"], kind="stable")
+    write_rows(ordered, options.out)
+    counts = rows["status"].value_counts()
+    say(f"{options.out}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    return _exit_code(rows)
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write rows as CSV (or Parquet, by the ending), with full precision.
+
+    Raises:
+        BenchError: If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        if path.suffix == ".parquet":
+            rows.to_parquet(partial, index=False)
+        else:
+            rows.to_csv(partial, index=False, quoting=csv.QUOTE_MINIMAL)
+        partial.replace(path)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}") from error
+
+
+# --- report, compare, baseline -------------------------------------------------------------------
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a run's tables, plots and report once more."""
+    from bench.reporting.publish import publish
+    from bench.results import Results
+
+    results = Results.load(options.folder)
+    if options.export:
+        write_rows(results.rows, options.export)
+    published = publish(results, options.folder, reference=options.reference_codec, force=True)
+    out_console.print(published.summary, highlight=False, soft_wrap=True)
+    say(f"report: {published.report}")
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two runs, or two codecs of one."""
+    from bench.comparison import compare_codecs, compare_runs
+    from bench.reporting.tables import comparison_text
+    from bench.results import Results
+
+    first = Results.load(options.first)
+    if options.second:
+        table = compare_runs(first, Results.load(options.second), options.codecs)
+    elif options.codecs and len(options.codecs) == 2:
+        table = compare_codecs(first, *options.codecs)
+    else:
+        raise UsageError("compare takes two runs, or one run and --codecs FIRST,SECOND")
+    out_console.print(comparison_text(table), highlight=False, soft_wrap=True)
+    if options.out:
+        write_rows(table, options.out)
+    return 0
+
+
+def baseline(options: argparse.Namespace) -> int:
+    """Save a baseline, or check a run against one."""
+    from bench.reporting import gate
+    from bench.results import Results
+
+    results = Results.load(options.folder)
+    tolerances = dict(_tolerance(text) for text in options.tolerance)
+    if options.action == "save":
+        gate.save_baseline(results, options.file, tolerances=tolerances)
+        say(f"baseline: {options.file}")
+        return 0
+    found = gate.check(results, gate.load_baseline(options.file), tolerances=tolerances)
+    if options.junit:
+        found.write_junit(options.junit)
+    if options.summary:
+        options.summary.write_text(found.to_markdown())
+    print(found.to_markdown())
+    return found.exit_code
+
+
+def _tolerance(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise UsageError(f"--tolerance takes METRIC=VALUE, got {text!r}") from None
+
+
+# --- list, doctor, fetch -------------------------------------------------------------------------
+
+
+def list_names(options: argparse.Namespace) -> int:
+    """Show codecs, metrics and datasets."""
+    parts = {"codecs": _list_codecs, "metrics": _list_metrics, "datasets": _list_datasets}
+    for name in [options.what] if options.what else parts:
+        parts[name](options)
+    return 0
+
+
+def _list_codecs(_: argparse.Namespace) -> None:
+    from codec_zoo.registry import codec_class, families
+
+    rows = []
+    for family in families():
+        found = codec_class(family)
+        state = found.unavailable_reason() or "available"
+        rows.append((family, found.kind, " ".join(found.points), found.summary, state))
+    _print_table("Codecs", ("codec", "kind", "points (codec@point)", "what it is", "state"), rows)
+
+
+def _list_metrics(_: argparse.Namespace) -> None:
+    rows = []
+    for name in metrics.metric_names():
+        metric = metrics.create(name)
+        better = {True: "higher", False: "lower", None: ""}[metric.higher_is_better]
+        domains = "all" if len(metric.domains) == 3 else ", ".join(sorted(metric.domains))
+        state = metric.unavailable_reason() or "available"
+        rows.append((name, domains, metric.unit, better, metric.summary, state))
+    headings = ("metric", "domains", "unit", "better", "what it is", "state")
+    _print_table("Metrics", headings, rows)
+
+
+def _list_datasets(options: argparse.Namespace) -> None:
+    from bench.datasets import load_catalog
+
+    rows = []
+    for name, dataset in load_catalog(extra=options.datasets_file).items():
+        here = dataset.folder().is_dir()
+        state = "here" if here else f"run_bench.py fetch {name}"
+        rows.append((name, dataset.title, dataset.license, state))
+    _print_table("Datasets", ("dataset", "what it is", "licence", "state"), rows)
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(*headings, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    out_console.print(table)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check codecs against the contract."""
+    from codec_zoo import CodecError
+    from codec_zoo.conformance import run_conformance
+
+    sys.path.insert(0, "")  # so that an adapter in the current folder is found
+    failed = False
+    for codec_id in options.codec:
+        try:
+            checks = run_conformance(codec_id)
+        except (CodecError, ImportError) as error:
+            raise UsageError(str(error)) from error
+        rows = [(check.name, str(check.status), check.message) for check in checks]
+        _print_table(codec_id, ("check", "result", "what was seen"), rows)
+        failed |= any(check.status == "failed" for check in checks)
+    return int(failed)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Download a dataset."""
+    from bench.datasets import load_catalog
+    from bench.fetch import fetch as download
+
+    dataset = load_catalog(extra=options.datasets_file)[options.name]
+    folder = download(dataset, options.data)
+    print(folder)
+    return 0

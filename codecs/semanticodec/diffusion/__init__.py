@@ -1,0 +1,1 @@
+"""Latent diffusion: the denoiser, the noise schedules and the samplers."""

@@ -1,0 +1,100 @@
+"""The guided denoiser of a set of windows: what a sampler calls at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semanticodec.diffusion.sampler import guide
+from semanticodec.diffusion.schedule import NoiseLevel
+from semanticodec.diffusion.unet import KeyValue
+from semanticodec.model import SemantiCodecModel
+from semanticodec.settings import DecodeSettings, Execution
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows that run in one call, and their conditions."""
+
+    windows: slice
+    context: Tensor  # [W, T, width], or [W + 1, ...] with the unconditional one last
+    keys: list[KeyValue] | None  # of 2 W items, conditional first; None: project at every step
+
+
+class GuidedDenoiser:
+    """Velocity of latents ``[W, ...]`` under classifier-free guidance.
+
+    The keys and values of the condition do not depend on the step, so they are made once; the two
+    predictions of a guidance pair run as one batch and share the layers before the condition.
+    """
+
+    def __init__(
+        self,
+        model: SemantiCodecModel,
+        context: Tensor,
+        settings: DecodeSettings,
+        execution: Execution,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.execution = execution
+        self.empty = model.no_condition()
+        count = len(context)
+        size = execution.windows_per_call
+        self.batches = [
+            self._prepare(context, slice(start, min(start + size, count)))
+            for start in range(0, count, size)
+        ]
+
+    def _prepare(self, context: Tensor, windows: slice) -> _Batch:
+        own = context[windows]
+        if not self.execution.cache_keys:
+            return _Batch(windows, own, None)
+        conditional = self.model.unet.project_context(own)
+        if self.settings.guidance_scale == 1.0:
+            return _Batch(windows, own, conditional)
+        unconditional = self.model.unet.project_context(self.empty)
+        return _Batch(windows, own, _pair(conditional, unconditional))
+
+    def __call__(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        """Return the velocity of ``x`` ``[W, channels, time, frequency]``, float32."""
+        timestep = torch.tensor([level.timestep], dtype=torch.float32, device=x.device)
+        guided = self.settings.is_guided(level.noise_ratio)
+        parts = [self._run(batch, x[batch.windows], timestep, guided) for batch in self.batches]
+        return torch.cat(parts).float()
+
+    def _run(self, batch: _Batch, x: Tensor, timestep: Tensor, guided: bool) -> Tensor:
+        if not guided:
+            return self.model.unet(x, timestep, self._keys(batch, True))
+        if self.execution.batch_guidance:
+            keys = batch.keys or _pair(self._keys(batch, True), self._keys(batch, False))
+            conditional, unconditional = self.model.unet(x, timestep, keys).chunk(2)
+        else:
+            unconditional = self.model.unet(x, timestep, self._keys(batch, False))
+            conditional = self.model.unet(x, timestep, self._keys(batch, True))
+        scale, rescale = self.settings.guidance_scale, self.settings.guidance_rescale
+        return guide(conditional.float(), unconditional.float(), scale, rescale)
+
+    def _keys(self, batch: _Batch, conditional: bool) -> list[KeyValue]:
+        """Return the keys of one half of the guidance pair."""
+        count = len(batch.context)
+        if batch.keys is not None:
+            half = slice(0, count) if conditional else slice(count, 2 * count)
+            return [(key[half], value[half]) for key, value in batch.keys]
+        context = batch.context if conditional else self.empty.expand(count, -1, -1)
+        return self.model.unet.project_context(context)
+
+
+def _pair(first: Sequence[KeyValue], second: Sequence[KeyValue]) -> list[KeyValue]:
+    """Stack conditional and unconditional keys along the batch."""
+    return [
+        (_stack(key, empty_key), _stack(value, empty_value))
+        for (key, value), (empty_key, empty_value) in zip(first, second, strict=True)
+    ]
+
+
+def _stack(conditional: Tensor, unconditional: Tensor) -> Tensor:
+    return torch.cat((conditional, unconditional.expand_as(conditional)))

@@ -1,0 +1,98 @@
+"""How to decode: sampler, steps, guidance, and how the work is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from semanticodec.diffusion.sampler import SAMPLERS
+from semanticodec.diffusion.schedule import SPACINGS
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """Everything that changes the decoded waveform, except the seed and the weights."""
+
+    num_steps: int = 50
+    sampler: str = "ddim"
+    eta: float = 1.0  # of DDIM: 0 deterministic, 1 ancestral
+    spacing: str = "trailing"
+    guidance_scale: float = 2.0  # 1: none
+    guidance_interval: tuple[float, float] | None = None  # sigma/alpha, both included; None: always
+    guidance_rescale: float = 0.0  # in [0, 1]
+    dtype: str = "float32"  # or "bfloat16", "float16": autocast of the network
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {self.sampler!r}; known: {list(SAMPLERS)}")
+        if self.spacing not in SPACINGS:
+            raise ValueError(f"unknown spacing {self.spacing!r}; known: {sorted(SPACINGS)}")
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
+        if not 0.0 <= self.eta <= 1.0 or not 0.0 <= self.guidance_rescale <= 1.0:
+            raise ValueError("eta and guidance_rescale must lie in [0, 1]")
+        autocast_dtype(self.dtype)
+
+    def is_guided(self, noise_ratio: float) -> bool:
+        """Tell whether guidance acts at this noise level (arXiv 2404.07724)."""
+        if self.guidance_scale == 1.0:
+            return False
+        if self.guidance_interval is None:
+            return True
+        low, high = self.guidance_interval
+        return low <= noise_ratio <= high
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is laid out; may change the last bits of a result, never its meaning."""
+
+    windows_per_call: int = 1  # windows in one call of the denoiser, VAE and vocoder
+    encoder_windows: int = 8  # windows in one call of the encoder
+    batch_guidance: bool = True  # conditional and unconditional prediction in one call
+    cache_keys: bool = True  # project the condition once per window, not at every step
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.windows_per_call, self.encoder_windows) < 1:
+            raise ValueError("windows per call must be at least 1")
+
+
+SEQUENTIAL = Execution(encoder_windows=1, batch_guidance=False, cache_keys=False,
+                       channels_last=False)  # fmt: skip
+"""The released code's way: one thing after the other, nothing kept."""
+
+
+PRESETS: Mapping[str, DecodeSettings] = {
+    "released": DecodeSettings(spacing="released"),
+    "quality": DecodeSettings(),
+    "balanced": DecodeSettings(20, "dpm++2m", 0.0, "trailing"),
+    "fast": DecodeSettings(8, "dpm++2m", 0.0, "log_snr", guidance_interval=(0.3, 8.0)),
+}
+"""Named settings: ``released`` is the released code's, ``quality`` the default."""
+
+
+def autocast_dtype(name: str) -> torch.dtype | None:
+    """Return the autocast type of a name; None for float32.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    try:
+        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    except KeyError:
+        raise ValueError(f"unknown dtype {name!r}; known: float32, bfloat16, float16") from None
+
+
+def preset(name: str) -> DecodeSettings:
+    """Return the settings of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ValueError(f"unknown preset {name!r}; known: {sorted(PRESETS)}") from None

@@ -10,7 +10,29 @@ from bench.metrics.base import Measurement, Metric, Pair, Signal
 __all__ = ["BUILTIN", "Measurement", "Metric", "Pair", "Signal", "create", "metric_names"]
 
 #: Name -> "module:Class". The order is that of the tables.
-BUILTIN: dict[str, str] = {}
+BUILTIN: dict[str, str] = {
+    "visqol-audio-48k": "bench.metrics.visqol:VisqolAudio",
+    "visqol-speech-lattice": "bench.metrics.visqol:VisqolSpeechLattice",
+    "visqol-speech-exp": "bench.metrics.visqol:VisqolSpeechExp",
+    "pesq-wb": "bench.metrics.pesq:PesqWideBand",
+    "pesq-nb": "bench.metrics.pesq:PesqNarrowBand",
+    "pesqc2-wb": "bench.metrics.pesq:PesqC2WideBand",
+    "pesqc2-nb": "bench.metrics.pesq:PesqC2NarrowBand",
+    "stoi": "bench.metrics.stoi:Stoi",
+    "estoi": "bench.metrics.stoi:Estoi",
+    "wer": "bench.metrics.wer:WordErrorRate",
+    "cer": "bench.metrics.wer:CharacterErrorRate",
+    "dwer": "bench.metrics.wer:DifferentialWordErrorRate",
+    "mel-dac-eval": "bench.metrics.spectral:MelDacEval",
+    "mel-dac-7scale": "bench.metrics.spectral:MelDac7Scale",
+    "logmel-l1": "bench.metrics.spectral:LogMelL1",
+    "mrstft": "bench.metrics.spectral:MultiResolutionStft",
+    "stft-dac-eval": "bench.metrics.spectral:StftDacEval",
+    "si-sdr": "bench.metrics.waveform:SiSdr",
+    "si-sdr-aligned": "bench.metrics.waveform:SiSdrAligned",
+    "delay": "bench.metrics.waveform:Delay",
+    "level-difference": "bench.metrics.waveform:LevelDifference",
+}
 ENTRY_POINT_GROUP = "codecbench.metrics"
 
 

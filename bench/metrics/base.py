@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: Below this level a reference has nothing to compare with (METRICS: ViSQOL gives full marks).
 SILENCE_DBFS = -60.0
+#: Below this level a degraded signal is silence: 10 dB under the last bit of a 16-bit file.
+DIGITAL_SILENCE_DBFS = -100.0
 
 
 class Memo:
@@ -134,8 +136,7 @@ class Metric(ABC):
     requires_text: ClassVar[bool] = False
     minimum_s: ClassVar[float] = 0.0
 
-    @classmethod
-    def unavailable_reason(cls) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Return why it cannot run here (one line with the remedy), or None if it can."""
         return None
 
@@ -218,4 +219,14 @@ def check_comparable(pair: Pair) -> None:
             Reason.SILENT_REFERENCE,
             f"the reference is at {reference.level_dbfs:.0f} dBFS; below {SILENCE_DBFS:.0f} dBFS "
             "there is nothing to compare with",
+        )
+
+
+def check_degraded_not_silent(pair: Pair) -> None:
+    """Raise a MeasureError where the codec gave silence, for metrics that are undefined there."""
+    level = pair.degraded.level_dbfs
+    if level < DIGITAL_SILENCE_DBFS:
+        raise MeasureError(
+            Reason.SILENT_DEGRADED,
+            f"the degraded signal is silent ({level:.0f} dBFS, below {DIGITAL_SILENCE_DBFS:.0f})",
         )

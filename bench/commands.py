@@ -112,8 +112,8 @@ def _exit_code(rows: pd.DataFrame) -> int:
     failed = rows[rows["status"] == Status.FAILED]
     if failed.empty:
         return 0
-    kinds = failed.groupby(["metric", "reason"]).size().sort_values(ascending=False)
-    text = ", ".join(f"{metric}: {reason} x{n}" for (metric, reason), n in kinds.head(6).items())
+    kinds = (failed["metric"] + ": " + failed["reason"]).value_counts().head(6)
+    text = ", ".join(f"{kind} x{n}" for kind, n in kinds.items())
     say(f"{len(failed)} of {len(rows)} rows failed ({text}); the report lists them")
     return 1
 
@@ -181,9 +181,8 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare two runs, or two codecs of one."""
-    from bench.comparison import compare_codecs, compare_runs
-    from bench.reporting.tables import comparison_text
     from bench.results import Results
+    from bench.stats.compare import compare_codecs, compare_runs
 
     first = Results.load(options.first)
     if options.second:
@@ -192,10 +191,24 @@ def compare(options: argparse.Namespace) -> int:
         table = compare_codecs(first, *options.codecs)
     else:
         raise UsageError("compare takes two runs, or one run and --codecs FIRST,SECOND")
-    out_console.print(comparison_text(table), highlight=False, soft_wrap=True)
+    _print_comparison(table)
     if options.out:
         write_rows(table, options.out)
     return 0
+
+
+def _print_comparison(table: pd.DataFrame) -> None:
+    title = "second minus first, on the clips both have; ties have p >= 0.05"
+    headings = ("codec", "domain", "metric", "first", "second", "difference", "95 %", "p", "clips")
+    rows = []
+    for row in table.itertuples():
+        interval = f"{row.diff_low:.3g} .. {row.diff_high:.3g}"
+        outcome = "tie" if row.tie else f"{row.p_value:.2g}"
+        means = (f"{row.first:.4g}", f"{row.second:.4g}", f"{row.difference:+.3g}")
+        rows.append(
+            (row.codec, row.domain, row.metric, *means, interval, outcome, f"{row.n_pairs}")
+        )
+    _print_table(title, headings, rows)
 
 
 def baseline(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -282,13 +282,13 @@ def run_tasks(
     that does it again is given up, with its reason. Few tasks are in flight at a time, so that
     memory does not grow with their number.
     """
-    queue, running = deque(tasks), {}
+    queue, running = deque(tasks), dict[Future[Any], Task]()
     with _pool(workers, log) as pool:
         while queue or running:
             while queue and len(running) < 2 * workers:
                 task = queue.popleft()
-                future = pool.schedule(worker.run_task, args=[task], timeout=timeout_s)
-                running[future] = task
+                scheduled = pool.schedule(worker.run_task, args=[task], timeout=timeout_s)
+                running[scheduled] = task
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 try:

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -202,9 +203,7 @@ def code(task: CodingTask) -> list[Coding]:
         return [_failed(item, codec) for item in task.items]
     rows, ready = [], []
     for item in task.items:
-        prepared = attempt(
-            item.clip.id, Reason.UNREADABLE_AUDIO, lambda item=item: _prepare(codec, item)
-        )
+        prepared = attempt(item.clip.id, Reason.UNREADABLE_AUDIO, partial(_prepare, codec, item))
         if isinstance(prepared, Failure):
             rows.append(_failed(item, prepared))
         else:

@@ -1,0 +1,107 @@
+"""Turn results into everything that is looked at: tables, plots, the HTML report."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+import bench
+from bench.results import Results
+
+#: Metrics of the console's short table, in this order, as far as they were measured.
+HEADLINE_METRICS = (
+    "visqol-audio-48k",
+    "visqol-speech-exp",
+    "mel-dac-eval",
+    "pesq-wb",
+    "stoi",
+    "wer",
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written.
+
+    Attributes:
+        report: The HTML report's first page.
+        summary: A short table for the console.
+    """
+
+    report: Path
+    summary: str
+
+
+def publish(
+    results: Results, folder: Path, *, reference: str | None = None, force: bool = False
+) -> Published:
+    """Write ``tables/``, ``plots/``, ``report/`` and ``rows.csv`` into ``folder``.
+
+    Nothing is written again while neither results nor this package changed.
+
+    Args:
+        results: What a run measured.
+        folder: The run's folder.
+        reference: Codec id that the others are compared with.
+        force: Write in any case.
+
+    Raises:
+        UsageError: If the reference is not among the codecs.
+    """
+    # Drawing libraries are loaded when something is drawn.
+    from bench.reporting.html import Figure, write_report
+    from bench.reporting.plots import draw_curves
+    from bench.reporting.tables import write_tables
+
+    report, stamp = folder / "report" / "index.html", folder / "report" / "stamp.txt"
+    short = folder / "tables" / "summary.txt"
+    digest = _digest(results, reference)
+    if not force and stamp.is_file() and stamp.read_text() == digest and short.is_file():
+        return Published(report, short.read_text(encoding="utf-8"))
+    stamp.unlink(missing_ok=True)
+    summary = results.table(reference=reference)
+    write_tables(results, folder / "tables", summary)
+    results.rows.to_csv(folder / "rows.csv", index=False)
+    drawn = draw_curves(results, folder / "plots", summary=summary)
+    figures = [
+        Figure(curve.title, curve.svg, curve.metric, curve.domain, curve.csv, curve.png)
+        for curve in drawn
+    ]
+    write_report(results, folder / "report", summary=summary, figures=figures)
+    text = console_summary(results, summary)
+    short.write_text(text, encoding="utf-8")
+    stamp.write_text(digest)
+    return Published(report, text)
+
+
+def _digest(results: Results, reference: str | None) -> str:
+    """Return a hash of everything the artefacts depend on."""
+    hashed = pd.util.hash_pandas_object(results.rows.astype(str), index=False).to_numpy()
+    identity = json.dumps([bench.__version__, _source_hash(), reference, list(results.codecs)])
+    return hashlib.sha256(hashed.tobytes() + identity.encode()).hexdigest()
+
+
+def _source_hash() -> str:
+    """Return a hash of the reporting code, so that a newer version writes anew."""
+    files = sorted(Path(__file__).parent.rglob("*.*"))
+    parts = [path.read_bytes() for path in files if path.suffix in (".py", ".j2", ".css", ".js")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def console_summary(results: Results, summary: pd.DataFrame) -> str:
+    """Return a short table per domain: codec points by a few headline metrics."""
+    from rich.console import Console
+
+    from bench.reporting.layout import build_tables
+    from bench.reporting.tables import to_console
+
+    names = [name for name in HEADLINE_METRICS if name in results.metrics]
+    names = names or list(results.metrics)[:5]
+    short = summary[summary["metric"].isin(names)]
+    console = Console(file=io.StringIO(), width=150, color_system=None)
+    console.print(to_console(build_tables(results, short)))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -246,42 +247,46 @@ def list_names(options: argparse.Namespace) -> int:
     """Show codecs, metrics and datasets."""
     parts = {"codecs": _list_codecs, "metrics": _list_metrics, "datasets": _list_datasets}
     for name in [options.what] if options.what else parts:
+        print(f"{name.upper()}\n")
         parts[name](options)
+        print()
     return 0
 
 
 def _list_codecs(_: argparse.Namespace) -> None:
     from codec_zoo.registry import codec_class, families
 
-    rows = []
     for family in families():
         found = codec_class(family)
-        state = found.unavailable_reason() or "available"
-        rows.append((family, found.kind, " ".join(found.points), found.summary, state))
-    _print_table("Codecs", ("codec", "kind", "points (codec@point)", "what it is", "state"), rows)
+        points = f"@{{{','.join(found.points)}}}" if found.points else ""
+        _print_entry(f"{family}{points}", found.summary, found.unavailable_reason())
 
 
 def _list_metrics(_: argparse.Namespace) -> None:
-    rows = []
     for name in metrics.metric_names():
         metric = metrics.create(name)
-        better = {True: "higher", False: "lower", None: ""}[metric.higher_is_better]
-        domains = "all" if len(metric.domains) == 3 else ", ".join(sorted(metric.domains))
-        state = metric.unavailable_reason() or "available"
-        rows.append((name, domains, metric.unit, better, metric.summary, state))
-    headings = ("metric", "domains", "unit", "better", "what it is", "state")
-    _print_table("Metrics", headings, rows)
+        domains = "all domains" if len(metric.domains) == 3 else ", ".join(sorted(metric.domains))
+        better = {True: "higher is better", False: "lower is better", None: ""}
+        facts = filter(None, [domains, metric.unit, better[metric.higher_is_better]])
+        heading = f"{name}  ({'; '.join(facts)})"
+        _print_entry(heading, metric.summary, metric.unavailable_reason())
 
 
 def _list_datasets(options: argparse.Namespace) -> None:
     from bench.datasets import load_catalog
 
-    rows = []
     for name, dataset in load_catalog(extra=options.datasets_file).items():
         here = dataset.folder().is_dir()
-        state = "here" if here else f"run_bench.py fetch {name}"
-        rows.append((name, dataset.title, dataset.license, state))
-    _print_table("Datasets", ("dataset", "what it is", "licence", "state"), rows)
+        missing = None if here else f"not here; run_bench.py fetch {name}"
+        _print_entry(f"{name}  ({dataset.license})", dataset.title, missing)
+
+
+def _print_entry(heading: str, text: str, missing: str | None) -> None:
+    """Print one thing of a list, and why it is not available if it is not."""
+    print(heading)
+    print(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    "))
+    if missing:
+        print(f"    NOT AVAILABLE: {missing}")
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -201,14 +201,13 @@ def compare(options: argparse.Namespace) -> int:
 def _print_comparison(table: pd.DataFrame) -> None:
     title = "second minus first, on the clips both have; ties have p >= 0.05"
     headings = ("codec", "domain", "metric", "first", "second", "difference", "95 %", "p", "clips")
-    rows = []
-    for row in table.itertuples():
-        interval = f"{row.diff_low:.3g} .. {row.diff_high:.3g}"
-        outcome = "tie" if row.tie else f"{row.p_value:.2g}"
-        means = (f"{row.first:.4g}", f"{row.second:.4g}", f"{row.difference:+.3g}")
-        rows.append(
-            (row.codec, row.domain, row.metric, *means, interval, outcome, f"{row.n_pairs}")
-        )
+    rows: list[list[str]] = []
+    for row in table.to_dict("records"):
+        names = [str(row[name]) for name in ("codec", "domain", "metric")]
+        means = [f"{row['first']:.4g}", f"{row['second']:.4g}", f"{row['difference']:+.3g}"]
+        interval = f"{row['diff_low']:.3g} .. {row['diff_high']:.3g}"
+        outcome = "tie" if row["tie"] else f"{row['p_value']:.2g}"
+        rows.append([*names, *means, interval, outcome, str(row["n_pairs"])])
     _print_table(title, headings, rows)
 
 

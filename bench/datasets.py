@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from bench.archives import is_archive
 from bench.audio import Domain
 from bench.clips import Clip, parse_domain, select
 from bench.errors import DatasetError, UsageError, unknown_name
@@ -33,9 +34,8 @@ __all__ = [
 
 #: Environment variable that names the folder of all datasets.
 DATA_VARIABLE = "CODECBENCH_DATA"
-#: Suffixes of what is unpacked after a download.
-ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip")
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 NAME_PATTERN = re.compile("[a-z0-9][a-z0-9._-]*")
 BENCH_FOLDER = Path(__file__).parent
 
@@ -58,6 +58,7 @@ class Source:
         size_bytes: Its length.
         file: Its name on disk, if the URL does not end in it.
         unpack: Whether it is an archive; by default its name tells.
+        unpack_nested: Whether archives inside the archive are unpacked too.
     """
 
     url: str
@@ -68,10 +69,14 @@ class Source:
     size_bytes: int | None = None
     file: str | None = None
     unpack: bool | None = None
+    unpack_nested: bool = False
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in ("https", "http"):
+        address = urlsplit(self.url)
+        if address.scheme not in ("https", "http") or not address.hostname:
             raise ValueError(f"expected an http(s) URL, got {self.url!r}")
+        if self.checksum and address.scheme == "http" and address.hostname not in LOOPBACK:
+            raise ValueError(f"expected https where no checksum is known, got {self.url!r}")
         _check_digest("sha256", self.sha256, 64)
         _check_digest("md5", self.md5, 32)
         known = self.sha256 or self.md5
@@ -94,8 +99,7 @@ class Source:
     @property
     def is_archive(self) -> bool:
         """Whether it is unpacked after the download."""
-        by_name = self.file_name.lower().endswith(ARCHIVE_SUFFIXES)
-        return by_name if self.unpack is None else self.unpack
+        return is_archive(self.file_name) if self.unpack is None else self.unpack
 
 
 def _check_digest(name: str, value: str | None, length: int) -> None:

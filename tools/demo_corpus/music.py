@@ -57,7 +57,7 @@ CLIPS = [
     ),
     Clip(
         "music_vowel_song", "music", synths.RATE, synths.vowel_song,
-        "Wordless female singing voice with vibrato, in a hall", OWN, level_db=-21.0,
+        "Wordless female singing voice with vibrato, in a hall", OWN, level_db=-22.0,
         fade_out_s=0.3,
     ),
 ]  # fmt: skip

@@ -43,7 +43,8 @@ def scatter_bubbles(count: int, density: Signal, rng: Rng) -> Signal:
     out = np.zeros(count)
     for start in np.flatnonzero(rng.random(count) < density / RATE):
         freq = 900 * 8 ** rng.random() ** 1.2
-        mix_at(out, bubble(freq, rng.uniform(0.0, 0.12)), start, rng.lognormal(-0.5, 0.8))
+        gain = min(rng.lognormal(-0.5, 0.7), 2.0)
+        mix_at(out, bubble(freq, rng.uniform(0.0, 0.12)), start, gain)
     return out
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .clip import Signal
-from .midi import Note, Part, drum_line, line, play
+from .midi import Note, Part, drum_line, line, pitch_of, play
 
 PIANO, ORGAN, NYLON_GUITAR, DRIVE_GUITAR, BASS, E_PIANO = 0, 19, 24, 29, 33, 4
 STRINGS, CELLOS, CHOIR = 48, 42, 52
@@ -40,14 +40,14 @@ def entertainer() -> Signal:
 def bach_prelude() -> Signal:
     """First bars of Bach's C major prelude (BWV 846, 1722), on a nylon-string guitar."""
     bars = [("C3", "E3", "G3", "C4", "E4"), ("C3", "D3", "A3", "D4", "F4")]
-    notes: list[Note] = []
+    notes = []
     for half in range(4):
         tones = bars[half // 2]
-        order = [0, 1, 2, 3, 4, 2, 3, 4]
-        for step, index in enumerate(order):
-            start = 2.0 * half + 0.25 * step
+        for step, index in enumerate([0, 1, 2, 3, 4, 2, 3, 4]):
+            # The two low strings ring on to the end of the half bar.
+            hold = 2.0 - 0.25 * step if step < 2 else 0.45
             velocity = 92 if index == 0 else 74 + 3 * index
-            notes += line(f"{tones[index]}*0.25", velocity, 8 - step if step < 2 else 1.8, start)
+            notes.append(Note(2.0 * half + 0.25 * step, hold, pitch_of(tones[index]), velocity))
     return mono(play("prelude", [Part(NYLON_GUITAR, notes)], 88, 5.7, room=0.3))
 
 

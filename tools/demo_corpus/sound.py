@@ -59,7 +59,7 @@ CLIPS = [
     Clip(
         "sound_siren_passing", "sound", things.RATE, things.siren,
         "Siren driving past, stereo: strong harmonics with Doppler shift and echoes",
-        OWN + "harmonic synthesis with exact propagation delay", level_db=-23.0, fade_out_s=0.2,
+        OWN + "harmonic synthesis with exact propagation delay", level_db=-24.0, fade_out_s=0.2,
     ),
     Clip(
         "sound_applause_hall", "sound", things.RATE, things.applause,

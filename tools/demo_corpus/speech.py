@@ -135,7 +135,7 @@ def _stairs() -> Signal:
     spoken = trimmed(voices.joe(STAIRS, seed=7, pace=0.95), rate)
     spoken = np.pad(spoken, (0, int(0.7 * rate)))
     tail = reverb_tail(rate, seeded("stairwell"), t60_s=1.3, damping=2.5)
-    return add_reverb(spoken, tail, -3.0, rate, predelay_s=0.02)
+    return add_reverb(spoken, tail, -5.0, rate, predelay_s=0.02)
 
 
 CLIPS = [

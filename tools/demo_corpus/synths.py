@@ -29,7 +29,7 @@ VOWELS = {  # Hz; the first three after Peterson and Barney (1952), women's mean
     "i": (310, 2790, 3310, 4100, 5100),
 }
 FORMANT_WIDTHS = np.array([80.0, 95.0, 130.0, 220.0, 300.0])
-FORMANT_GAINS = np.array([1.0, 0.63, 0.32, 0.2, 0.1])
+FORMANT_GAINS = np.array([1.0, 0.66, 0.5, 0.38, 0.22])
 
 
 def frequency(pitch: float) -> float:
@@ -127,7 +127,7 @@ def techno() -> Signal:
         at = round(beat * beat_s * RATE)
         out[at : at + 9000] *= 1 - 0.5 * np.linspace(1, 0, len(out[at : at + 9000]))
         mix_at(out, _kick(), at, 0.9)
-        mix_at(out, _hat(0.05, f"open{beat}"), at + round(0.5 * beat_s * RATE), 0.3)
+        mix_at(out, _hat(0.05, f"open{beat}"), at + round(0.5 * beat_s * RATE), 0.4)
         for quarter in (0.25, 0.75):
             mix_at(out, _hat(0.018, f"closed{beat}"), at + round(quarter * beat_s * RATE), 0.18)
         if beat % 2:
@@ -177,7 +177,7 @@ def vowel_song() -> Signal:
         path = np.repeat([VOWELS[v][i] for v in vowels], 2).astype(float)
         centre = np.interp(np.arange(count) / RATE, knots, path)
         voice += (-1) ** i * gain * sweep_filter(source, centre, centre / width, RATE)[1]
-    voice += 0.04 * band(source, 4500, 12000, RATE, 1)
+    voice += 0.08 * band(source, 4500, 12000, RATE, 1)
     swell = np.interp(
         np.arange(count) / RATE, [0, 0.12, 1.3, 2.2, 3.8, 4.6, 4.85], [0, 0.6, 0.8, 1, 0.85, 0.6, 0]
     )

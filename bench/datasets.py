@@ -37,6 +37,7 @@ DATA_VARIABLE = "CODECBENCH_DATA"
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 NAME_PATTERN = re.compile("[a-z0-9][a-z0-9._-]*")
+FILE_PATTERN = re.compile(r"[\w+-][\w+ .()-]*")
 BENCH_FOLDER = Path(__file__).parent
 
 
@@ -88,7 +89,7 @@ class Source:
             raise ValueError("expected checksum_source: who published the checksum")
         if self.size_bytes is not None and self.size_bytes < 1:
             raise ValueError(f"expected a size_bytes above 0, got {self.size_bytes}")
-        if not self.file_name or PurePosixPath(self.file_name).name != self.file_name:
+        if not FILE_PATTERN.fullmatch(self.file_name) or self.file_name.endswith(".part"):
             raise ValueError(f"expected a plain file name, got {self.file_name!r}; set 'file'")
 
     @property

@@ -169,6 +169,7 @@ class _Job:
         self.dataset = dataset
         self.folder = root / dataset.name
         self.staging = root / DOWNLOADS / dataset.name
+        self.downloads = self.staging / "files"
         self.pins = _Pins(root / PINS)
         self.report = report
         self.limits = limits
@@ -177,7 +178,7 @@ class _Job:
 
     def run(self) -> Fetched:
         """Download, verify, unpack, and move the result into place."""
-        _make_folder(self.staging)
+        _make_folder(self.downloads)
         self._require_space()
         digests = {source.file_name: self._download(source) for source in self.dataset.sources}
         unpacked = self._unpack()
@@ -198,13 +199,14 @@ class _Job:
         needed = 0.0
         for source in self.dataset.sources:
             size = source.size_bytes or 0
-            here = [self.staging / source.file_name, self.staging / f"{source.file_name}.part"]
+            file = self.downloads / source.file_name
+            here = [file, file.with_name(f"{file.name}.part")]
             needed += max(0, size - sum(path.stat().st_size for path in here if path.exists()))
             needed += UNPACKED_RATIO * size if source.is_archive else 0
         require_space(self.staging, round(needed), self.dataset.name)
 
     def _download(self, source: Source) -> Digest:
-        target = self.staging / source.file_name
+        target = self.downloads / source.file_name
         pinned = self.pins.get(source.url) if source.checksum else None
         expected = Expected(source.sha256 or pinned, source.md5, source.size_bytes)
         try:
@@ -246,7 +248,7 @@ class _Job:
         return unpacked
 
     def _place(self, source: Source, folder: Path) -> None:
-        file = self.staging / source.file_name
+        file = self.downloads / source.file_name
         if not source.is_archive:
             _link_or_copy(file, folder / source.file_name)
             return

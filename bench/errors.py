@@ -51,6 +51,7 @@ SKIP_REASONS = frozenset(
     {
         Reason.NOT_FOR_DOMAIN,
         Reason.NO_TRANSCRIPT,
+        Reason.NO_CORRELATION,  # a codec that does not keep the waveform has no delay to measure
         Reason.METRIC_UNAVAILABLE,
         Reason.CODEC_UNAVAILABLE,
     }

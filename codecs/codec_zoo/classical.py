@@ -118,7 +118,7 @@ class FfmpegCodec(Codec):
             channels=1,
             kind="classical",
             nominal_kbps=self._kbps,
-            frame_rate=self.sample_rate / self.frame_samples,
+            frame_rate=None if self.short_last_frame else self.sample_rate / self.frame_samples,
             implementation=f"{self.encoder} and {self.decoder} in {_ffmpeg_version()}",
             params={"rate_control": self.rate_control, **self.encoder_options},
         )

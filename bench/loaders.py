@@ -6,6 +6,7 @@ where each clip has its own.
 """
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -105,19 +106,27 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _ids(paths: list[Path], root: Path) -> list[str]:
     """Return each file's path below the root, without suffix unless two files would be one."""
-    short = [_safe_id(path.relative_to(root).with_suffix("")) for path in paths]
+    short = [safe_id(path.relative_to(root).with_suffix("")) for path in paths]
     uses = Counter(short)
     return [
-        clip_id if uses[clip_id] == 1 else _safe_id(path.relative_to(root))
+        clip_id if uses[clip_id] == 1 else safe_id(path.relative_to(root))
         for clip_id, path in zip(short, paths, strict=True)
     ]
 
 
-def _safe_id(path: Path) -> str:
-    """Return a path as text that can be stored and printed: names on disk may hold any byte."""
+def safe_id(path: Path) -> str:
+    """Return a relative path as a clip id: names on disk may hold any byte, ids may not."""
     text = os.fsencode(path.as_posix()).decode("utf-8", "replace")
-    clean = "".join(c if c.isprintable() and c != "\\" else "_" for c in text)
-    return clean[-MAX_ID_LENGTH:].strip().lstrip("/")
+    clean = "/".join(_printable(part) for part in text.split("/"))
+    if len(clean) <= MAX_ID_LENGTH:
+        return clean
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{digest}-{clean[17 - MAX_ID_LENGTH :]}"
+
+
+def _printable(name: str) -> str:
+    clean = "".join(c if c.isprintable() and c != "\\" else "_" for c in name).strip()
+    return "_" if clean in ("", ".", "..") else clean
 
 
 def text_beside(audio: Path) -> str | None:
@@ -200,7 +209,7 @@ class Manifest:
         path = self._path(folder, _text(row, "path") or "")
         name = _text(row, "id") or _text(row, "clip")
         return Clip(
-            id=name or _safe_id(path.relative_to(folder) if path.is_relative_to(folder) else path),
+            id=name or safe_id(path.relative_to(folder) if path.is_relative_to(folder) else path),
             dataset=dataset,
             domain=_row_domain(row, domain),
             path=path,
@@ -418,7 +427,7 @@ class Musdb18:
         sources = [*self._containers(root / self.split), *self._folders(root / self.split)]
         return [
             Clip(
-                id=_safe_id(Path(self.split, song, stem)),
+                id=safe_id(Path(self.split, song, stem)),
                 dataset=dataset,
                 domain=domain or Domain.MUSIC,
                 path=path,

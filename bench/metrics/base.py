@@ -170,12 +170,12 @@ class Metric(ABC):
     def check(self, pair: Pair) -> None:
         """Raise a MeasureError where this metric would give a number that means nothing."""
         self.check_applies(pair.domain, pair.text)
-        check_comparable(pair)
         if pair.reference.duration_s < self.minimum_s:
             raise MeasureError(
                 Reason.TOO_SHORT,
                 f"{self.name} needs {self.minimum_s:g} s, got {pair.reference.duration_s:.3f} s",
             )
+        check_comparable(pair)
 
     def check_applies(self, domain: Domain, text: str | None) -> None:
         """Raise a MeasureError where the clip is not of a kind this metric is for."""

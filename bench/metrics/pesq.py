@@ -1,19 +1,30 @@
 """PESQ (ITU-T P.862): four named variants.
 
 MOS-LQO, 1.0 to 4.64 (wide-band) or 4.55 (narrow-band), for speech only. The two packages wrap the
-same ITU code before and after Corrigendum 2 (2018), and are 0.75 MOS apart in wide-band on the same
-files: never compare one with the other. Silence or a clip without speech has no PESQ, and that is a
-failure, not a 1.0.
+same ITU code before and after Corrigendum 2 (2018): in wide-band they are 0.75 MOS apart on the
+same files, in narrow-band, which the corrigendum leaves alone, they agree. Silence or a clip
+without speech has no PESQ, and that is a failure, not a 1.0.
+
+The ITU code has room for 50 utterances and writes over its own memory beyond. An utterance and the
+pause after it take at least 0.4 s, so up to 20 s nothing can happen; longer clips, which P.862.3
+does not recommend anyway, are computed in a child process, and beyond 60 s they are refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
-from bench.audio import Domain
+from bench.audio import Domain, Samples
 from bench.errors import MeasureError, Reason
 from bench.metrics.availability import missing_modules, package_version
 from bench.metrics.base import Measurement, Metric, Pair, check_degraded_not_silent
+from bench.metrics.isolation import call_isolated
+
+#: Up to here 50 utterances cannot fit in.
+SAFE_S = 20.0
+#: Beyond this 50 utterances are likely, and what comes out may be anything.
+MAXIMUM_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class _Pesq(Metric):
@@ -47,19 +58,31 @@ class _Pesq(Metric):
         """Refuse silence besides what every metric refuses."""
         super().check(pair)
         check_degraded_not_silent(pair)
+        if pair.reference.duration_s > MAXIMUM_S:
+            raise MeasureError(
+                Reason.METRIC_ERROR,
+                f"PESQ is for 8 to 30 s and fails beyond {MAXIMUM_S:g} s; the clip has "
+                f"{pair.reference.duration_s:.0f} s: cut it",
+            )
 
     def measure(self, pair: Pair) -> Measurement:
-        """Measure one pair."""
-        package = import_module(self.package)
-        compute: Callable[..., float] = package.pesq
+        """Measure one pair, in a child process if it is long."""
         rate = self.sample_rate
+        reference, degraded = pair.reference.mono(rate), pair.degraded.mono(rate)
+        if pair.reference.duration_s <= SAFE_S:
+            return Measurement(self._compute(reference, degraded))
+        return Measurement(call_isolated(lambda: self._compute(reference, degraded), TIMEOUT_S))
+
+    def _compute(self, reference: Samples, degraded: Samples) -> float:
+        package = import_module(self.package)
         try:
-            value = compute(rate, pair.reference.mono(rate), pair.degraded.mono(rate), self.mode)
+            return float(package.pesq(self.sample_rate, reference, degraded, self.mode))
         except package.NoUtterancesError as error:
             raise MeasureError(Reason.NO_UTTERANCES, "PESQ found no speech in the clip") from error
         except package.BufferTooShortError as error:
             raise MeasureError(Reason.TOO_SHORT, "PESQ needs at least 0.25 s") from error
-        return Measurement(float(value))
+        except ValueError as error:  # the package cannot read its own result
+            raise MeasureError(Reason.NON_FINITE_VALUE, f"{self.name}: {error}") from error
 
 
 class PesqWideBand(_Pesq):

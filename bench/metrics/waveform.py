@@ -46,7 +46,7 @@ class SiSdr(_Waveform):
     name = "si-sdr"
     summary = (
         "Scale-invariant SDR as is, dB, capped at ±100. 20 is excellent, 0 is as much "
-        "distortion as signal, -20 may be mere delay. Says nothing on codecs that do not keep the phase."
+        "distortion as signal. Delay ruins it, and codecs that do not keep the phase have none."
     )
     bounds = (-LIMIT_DB, LIMIT_DB)
 

@@ -9,8 +9,13 @@ Chinen, Lim, Skoglund, Gureev, O'Gorman, Hines: "ViSQOL v3: An Open Source Produ
 Objective Speech and Audio Metric", QoMEX 2020.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +126,23 @@ def _mapper(name: str) -> SimilarityToQualityMapper:
         mapper = TFLiteSpeechQualityMapper(library._DEFAULT_LATTICE_MODEL)
     else:
         mapper = SpeechSimilarityToQualityMapper(scale_to_max_mos=True)
-    mapper.init()
+    with _quiet_stderr():
+        mapper.init()
     return mapper
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep TensorFlow Lite's greeting, which no setting switches off, out of the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 @cache

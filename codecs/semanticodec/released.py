@@ -5,13 +5,13 @@ Kept for parity; the default mode of ``codec.py`` mends each of them:
 * a length that is a multiple of 0.16 s gets one block more, one of 10.24 s a whole window more;
 * at 25 tokens/s the last column may lose half of its bands;
 * only channel 0 is coded, and the waveform's mean over the padded file is taken off;
-* each decoded window is 32 samples longer than its hop assumes, so audio runs late by 2 ms a window.
+* each decoded window is 32 samples longer than its hop assumes, so audio runs 2 ms later a window.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semanticodec.config import SemantiCodecConfig
+from semanticodec.diffusion.denoiser import GuidedDenoiser
+from semanticodec.diffusion.sampler import sample
+from semanticodec.diffusion.schedule import make_ladder
 from semanticodec.frontend import sinc_resample
 from semanticodec.model import SemantiCodecModel
+from semanticodec.settings import DecodeSettings, Execution
 
 BLOCK_S = 0.16  # one column of the finest grid
 OVERLAP = 0.0625  # share of a window that neighbouring decoded windows have in common
@@ -93,3 +97,67 @@ def join(windows: Sequence[np.ndarray], positions: int, config: SemantiCodecConf
         tail[:] = (tail * fade[::-1]).astype(np.float32) + (head * fade).astype(np.float32)
         joined.append(window[overlap:].copy())
     return np.concatenate(joined)[: output_samples(positions, config)]
+
+
+def window_latents(
+    model: SemantiCodecModel,
+    windows: Sequence[Tensor],
+    settings: DecodeSettings,
+    execution: Execution,
+    noise: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    """Denoise windows of tokens ``[1, length, 2]``, each on its own.
+
+    Args:
+        model: The network.
+        windows: Of ``split``.
+        settings: The spacing is taken as ``released`` whatever it says.
+        execution: How to lay out the work.
+        noise: Step number (0: the start) to noise for all windows, ``[W, *latent_shape]``.
+
+    Yields:
+        Latents ``[W, *latent_shape]`` after each step.
+    """
+    context = torch.cat([model.condition(window) for window in windows])
+    denoise = GuidedDenoiser(model, context, settings, execution)
+    ladder = make_ladder(model.alpha_bars, settings.num_steps, "released")
+    yield from sample(settings.sampler, denoise, noise(0), ladder, noise, settings.eta)
+
+
+def decode(
+    model: SemantiCodecModel,
+    tokens: Tensor,
+    settings: DecodeSettings,
+    execution: Execution,
+    generator: torch.Generator | None = None,
+) -> np.ndarray:
+    """Return the waveform ``[n]`` of tokens ``[1, L, 2]`` as the released code would.
+
+    Without a generator the noise comes from torch's global one, in the released order, so that
+    ``torch.manual_seed`` gives the released waveform.
+    """
+    config = model.config
+    windows = split(tokens, config)
+    waves: list[np.ndarray] = []
+    for start in range(0, len(windows), execution.windows_per_call):
+        group = windows[start : start + execution.windows_per_call]
+        noise = _draw_noise(model, len(group), settings, generator)
+        latents = list(window_latents(model, group, settings, execution, noise.__getitem__))[-1]
+        waves += [model.vocoder(model.vae(latent[None]))[0].cpu().numpy() for latent in latents]
+    return join(waves, tokens.shape[1], config)
+
+
+def _draw_noise(
+    model: SemantiCodecModel,
+    num_windows: int,
+    settings: DecodeSettings,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Draw window after window the start and one noise per step, ``[steps + 1, W, ...]``."""
+    steps = len(make_ladder(model.alpha_bars, settings.num_steps, "released"))
+    shape = model.config.latent_shape
+    windows = [
+        torch.stack([torch.randn(1, *shape, generator=generator)[0] for _ in range(steps)])
+        for _ in range(num_windows)
+    ]
+    return torch.stack(windows, 1).to(model.device)

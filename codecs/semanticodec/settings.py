@@ -11,6 +11,18 @@ from semanticodec.diffusion.sampler import SAMPLERS
 from semanticodec.diffusion.schedule import SPACINGS
 
 
+def autocast_dtype(name: str) -> torch.dtype | None:
+    """Return the autocast type of a name; None for float32.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    try:
+        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    except KeyError:
+        raise ValueError(f"unknown dtype {name!r}; known: float32, bfloat16, float16") from None
+
+
 @dataclass(frozen=True)
 class DecodeSettings:
     """Everything that changes the decoded waveform, except the seed and the weights."""
@@ -22,6 +34,7 @@ class DecodeSettings:
     guidance_scale: float = 2.0  # 1: none
     guidance_interval: tuple[float, float] | None = None  # sigma/alpha, both included; None: always
     guidance_rescale: float = 0.0  # in [0, 1]
+    joint_windows: int = 8  # windows denoised as one; more: better joined, later first block
     dtype: str = "float32"  # or "bfloat16", "float16": autocast of the network
 
     def __post_init__(self) -> None:
@@ -29,8 +42,8 @@ class DecodeSettings:
             raise ValueError(f"unknown sampler {self.sampler!r}; known: {list(SAMPLERS)}")
         if self.spacing not in SPACINGS:
             raise ValueError(f"unknown spacing {self.spacing!r}; known: {sorted(SPACINGS)}")
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
+        if self.num_steps < 1 or self.joint_windows < 1:
+            raise ValueError("num_steps and joint_windows must be at least 1")
         if not 0.0 <= self.eta <= 1.0 or not 0.0 <= self.guidance_rescale <= 1.0:
             raise ValueError("eta and guidance_rescale must lie in [0, 1]")
         autocast_dtype(self.dtype)
@@ -53,6 +66,7 @@ class Execution:
     encoder_windows: int = 8  # windows in one call of the encoder
     batch_guidance: bool = True  # conditional and unconditional prediction in one call
     cache_keys: bool = True  # project the condition once per window, not at every step
+    encoder_dtype: str = "float32"  # other types change some tokens
     channels_last: bool = True
 
     def __post_init__(self) -> None:
@@ -72,18 +86,6 @@ PRESETS: Mapping[str, DecodeSettings] = {
     "fast": DecodeSettings(8, "dpm++2m", 0.0, "log_snr", guidance_interval=(0.3, 8.0)),
 }
 """Named settings: ``released`` is the released code's, ``quality`` the default."""
-
-
-def autocast_dtype(name: str) -> torch.dtype | None:
-    """Return the autocast type of a name; None for float32.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    try:
-        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-    except KeyError:
-        raise ValueError(f"unknown dtype {name!r}; known: float32, bfloat16, float16") from None
 
 
 def preset(name: str) -> DecodeSettings:

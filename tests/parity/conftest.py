@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -71,10 +72,10 @@ def tiny(config: SemantiCodecConfig) -> SemantiCodecConfig:
 class ReleasedNames:
     """Our parameter names to the released ones: the loader's key map, written the other way."""
 
-    RES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time": "emb_layers.1",
+    RES: ClassVar = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time": "emb_layers.1",
            "norm2": "out_layers.0", "conv2": "out_layers.3", "skip": "skip_connection"}  # fmt: skip
-    HEADS = {"query": "to_q", "key": "to_k", "value": "to_v", "out": "to_out.0"}
-    VAE = {"query": "q", "key": "k", "value": "v", "out": "proj_out", "norm": "norm"}
+    HEADS: ClassVar = {"query": "to_q", "key": "to_k", "value": "to_v", "out": "to_out.0"}
+    VAE: ClassVar = {"query": "q", "key": "k", "value": "v", "out": "proj_out", "norm": "norm"}
 
     def __init__(self, model: SemantiCodecModel) -> None:
         self.model = model
@@ -243,4 +244,4 @@ def small_position_only(config: SemantiCodecConfig) -> SemantiCodecConfig:
 
 @pytest.fixture(scope="module", params=golden_files())
 def golden(request: pytest.FixtureRequest):
-    yield Golden(request.param)
+    return Golden(request.param)

@@ -1,0 +1,494 @@
+"""The codec: audio to tokens and back, for files, arrays, batches and streams.
+
+The default mode gives back exactly as many samples as went in, at any sample rate, seeded; with
+``compat="released"`` every number and every quirk is that of the released code (``released.py``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semanticodec import audio, encoding, released
+from semanticodec.bitstream import StreamHeader
+from semanticodec.checkpoint import codebook_hash
+from semanticodec.config import SemantiCodecConfig
+from semanticodec.decoding import DecodeItem, Decoder
+from semanticodec.errors import TokenError
+from semanticodec.hub import load_model
+from semanticodec.model import SemantiCodecModel
+from semanticodec.settings import PRESETS, DecodeSettings, Execution, autocast_dtype, preset
+from semanticodec.tokens import Tokens
+
+Codes = Tokens | bytes | Tensor | np.ndarray
+
+
+class SemantiCodec:
+    """Encoder and decoder at one operating point.
+
+    ``SemantiCodec(token_rate=100, semantic_vocab_size=16384)`` works as in the released package;
+    ``SemantiCodec.load`` and ``SemantiCodec.from_model`` say more directly what is meant.
+
+    Args:
+        token_rate: 25, 50 or 100 tokens/s.
+        semantic_vocab_size: 4096, 8192, 16384 or 32768.
+        ddim_sample_step: Denoising steps; None: those of ``settings``.
+        cfg_scale: Guidance scale; None: that of ``settings``.
+        checkpoint_path: Local file or folder, or Hugging Face id; None: the released repository.
+        cache_path: Of the Hub's client; None: its own default.
+        settings: How to decode, or the name of a preset.
+        execution: How to lay out the work.
+        compat: ``"released"`` for the released code's numbers, None to have its faults mended.
+        device: Where to run.
+        model: A network that is there already; the arguments about weights are then unused.
+
+    Raises:
+        CheckpointError: If the weights cannot be had.
+        ValueError: If an argument is not one of the possible ones.
+    """
+
+    def __init__(
+        self,
+        token_rate: int = 100,
+        semantic_vocab_size: int = 16384,
+        ddim_sample_step: int | None = None,
+        cfg_scale: float | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
+        cache_path: str | os.PathLike[str] | None = None,
+        *,
+        settings: DecodeSettings | str | None = None,
+        execution: Execution | None = None,
+        compat: str | None = None,
+        device: str | torch.device = "cpu",
+        model: SemantiCodecModel | None = None,
+    ) -> None:
+        if compat not in (None, "released"):
+            raise ValueError(f"compat must be None or 'released', got {compat!r}")
+        if model is None:
+            model = load_model(
+                checkpoint_path, token_rate, semantic_vocab_size, cache_dir=cache_path
+            )
+        self.compat = compat
+        self.settings = _settings(settings, compat, ddim_sample_step, cfg_scale)
+        self.execution = execution or Execution()
+        self.model = model
+        self.to(device)
+
+    @classmethod
+    def from_model(cls, model: SemantiCodecModel, **options: Any) -> Self:
+        """Return a codec around a network; options as in the constructor."""
+        return cls(model=model, **options)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        token_rate: int = 100,
+        semantic_vocab_size: int = 16384,
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        config: SemantiCodecConfig | None = None,
+        verify: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Load weights (see ``hub.load_model``) and return a codec; options as above."""
+        model = load_model(
+            source,
+            token_rate,
+            semantic_vocab_size,
+            revision=revision,
+            cache_dir=cache_dir,
+            config=config,
+            verify=verify,
+        )
+        return cls(model=model, **options)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move everything, codebooks included, to a device."""
+        self.model.to(device)
+        if self.execution.channels_last:
+            self.model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    @property
+    def config(self) -> SemantiCodecConfig:
+        """Sizes of the network."""
+        return self.model.config
+
+    @property
+    def sample_rate(self) -> int:
+        """Of what the network hears and makes, Hz."""
+        return self.config.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Token positions per second."""
+        return self.config.frame_rate
+
+    @property
+    def token_rate(self) -> float:
+        """Tokens per second, both streams together."""
+        return self.config.token_rate
+
+    @property
+    def codebook_sizes(self) -> tuple[int, int]:
+        """Entries of the semantic and the acoustic codebook."""
+        return self.config.codebook_sizes
+
+    @property
+    def nominal_kbps(self) -> float:
+        """Bitrate of the tokens before entropy coding."""
+        return self.config.nominal_kbps
+
+    @cached_property
+    def weights_hash(self) -> bytes:
+        """Eight bytes that name the codebooks; a stream is decoded only by its own."""
+        return codebook_hash(self.model)
+
+    # ---- encoding
+
+    def encode(
+        self,
+        source: audio.AudioSource,
+        sample_rate: int | None = None,
+        *,
+        per_channel: bool = False,
+        seed: int = 0,
+    ) -> Tokens:
+        """Encode one signal.
+
+        Args:
+            source: A path or binary file, or samples ``[N]`` or ``[channels, N]`` in [-1, 1].
+            sample_rate: Of samples, Hz; a file knows its own.
+            per_channel: Code every channel on its own instead of their mean.
+            seed: Kept with the tokens; the decoder's noise will depend on it.
+
+        Raises:
+            AudioError: If the audio is empty, not finite, of a wrong shape or unreadable.
+        """
+        if self.compat == "released":
+            return self._encode_released(source, sample_rate, seed)
+        blocks = audio.AudioBlocks(source, sample_rate)
+        channels = blocks.channels if per_channel else 1
+        cutters = [encoding.WindowCutter(self.model) for _ in range(channels)]
+        origin: list[int] = []
+        windows = self._windows(blocks, cutters, per_channel, origin)
+        coded = list(encoding.encode_windows(self.model, windows, self.execution))
+        return self._gather(coded, origin, blocks, channels, seed)
+
+    def encode_batch(
+        self,
+        sources: Sequence[audio.AudioSource],
+        sample_rate: int | None = None,
+        *,
+        per_channel: bool = False,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Tokens]:
+        """Encode several signals, their windows running together; arguments as in ``encode``."""
+        seeds = _seeds(seeds, len(sources))
+        if self.compat == "released":
+            pairs = zip(sources, seeds, strict=True)
+            return [self._encode_released(source, sample_rate, seed) for source, seed in pairs]
+        inputs = [audio.AudioBlocks(source, sample_rate) for source in sources]
+        channels = [item.channels if per_channel else 1 for item in inputs]
+        origins: list[list[int]] = [[] for _ in inputs]
+
+        def windows() -> Iterator[Tensor]:
+            for blocks, count, origin in zip(inputs, channels, origins, strict=True):
+                cutters = [encoding.WindowCutter(self.model) for _ in range(count)]
+                yield from self._windows(blocks, cutters, per_channel, origin)
+
+        coded = list(encoding.encode_windows(self.model, windows(), self.execution))
+        results, start = [], 0
+        for blocks, count, origin, seed in zip(inputs, channels, origins, seeds, strict=True):
+            own = coded[start : start + len(origin)]
+            start += len(origin)
+            results.append(self._gather(own, origin, blocks, count, seed))
+        return results
+
+    def _windows(
+        self,
+        blocks: audio.AudioBlocks,
+        cutters: Sequence[encoding.WindowCutter],
+        per_channel: bool,
+        origin: list[int],
+    ) -> Iterator[Tensor]:
+        """Yield mel windows of all channels, noting in ``origin`` which channel each is of."""
+        with torch.inference_mode():
+            for block in audio.mix(audio.resample_blocks(blocks, self.sample_rate), per_channel):
+                samples = audio.to_tensor(block, self.model.device)
+                for channel, cutter in enumerate(cutters):
+                    for window in cutter.push(samples[channel]):
+                        origin.append(channel)
+                        yield window
+            for channel, cutter in enumerate(cutters):
+                for window in cutter.finish():
+                    origin.append(channel)
+                    yield window
+
+    def _gather(
+        self,
+        coded: Sequence[Tensor],
+        origin: Sequence[int],
+        blocks: audio.AudioBlocks,
+        channels: int,
+        seed: int,
+    ) -> Tokens:
+        """Put the windows of one signal together and cut the tokens of the padding."""
+        rate, count = blocks.sample_rate, blocks.num_samples
+        length = audio.resampled_length(count, rate, self.sample_rate)
+        positions = encoding.num_positions(length, self.model)
+        rows = [
+            torch.cat([tokens for tokens, own in zip(coded, origin, strict=True) if own == channel])
+            for channel in range(channels)
+        ]
+        codes = torch.stack(rows)[:, :positions].cpu()
+        return Tokens(codes, self._header(rate, count, channels, seed))
+
+    def _encode_released(
+        self, source: audio.AudioSource, sample_rate: int | None, seed: int
+    ) -> Tokens:
+        blocks = audio.AudioBlocks(source, sample_rate)
+        wave = audio.to_tensor(np.concatenate(list(blocks), 1), self.model.device)
+        with self._inference(self.execution.encoder_dtype):
+            codes = released.encode(
+                self.model, wave, blocks.sample_rate, self.execution.encoder_windows
+            )
+        return Tokens(codes.cpu(), self._header(blocks.sample_rate, blocks.num_samples, 1, seed))
+
+    def _header(self, sample_rate: int, num_samples: int, channels: int, seed: int) -> StreamHeader:
+        semantic, acoustic = self.codebook_sizes
+        return StreamHeader(
+            model_id=self.config.name,
+            weights_hash=self.weights_hash,
+            token_rate=round(self.token_rate),
+            semantic_vocab_size=semantic,
+            acoustic_vocab_size=acoustic,
+            sample_rate=sample_rate,
+            num_samples=num_samples,
+            channels=channels,
+            seed=seed,
+        )
+
+    # ---- decoding
+
+    def decode(
+        self,
+        tokens: Codes,
+        *,
+        sample_rate: int | None = None,
+        seed: int | None = None,
+        settings: DecodeSettings | str | None = None,
+    ) -> np.ndarray:
+        """Decode one signal.
+
+        Args:
+            tokens: ``Tokens``, a ``.smc`` stream, or codes ``[channels, L, 2]``.
+            sample_rate: Of the result, Hz; None: the model's own.
+            seed: Of the noise; None: that of the tokens.
+            settings: In place of the codec's own.
+
+        Returns:
+            Samples ``[1, channels, N]`` float32; with ``compat="released"`` of the released length.
+
+        Raises:
+            TokenError: If the tokens are not this model's.
+            BitstreamError: If a stream cannot be read.
+        """
+        return self.decode_batch(
+            [tokens],
+            sample_rate=sample_rate,
+            seeds=None if seed is None else [seed],
+            settings=settings,
+        )[0]
+
+    def decode_batch(
+        self,
+        batch: Sequence[Codes],
+        *,
+        sample_rate: int | None = None,
+        seeds: Sequence[int] | None = None,
+        settings: DecodeSettings | str | None = None,
+    ) -> list[np.ndarray]:
+        """Decode several signals, their windows running together; arguments as in ``decode``.
+
+        On one device a signal's samples do not depend on what else is in the batch, as long as
+        ``execution.windows_per_call`` is 1 (a larger number changes the last bits).
+        """
+        checked = [self._checked(tokens) for tokens in batch]
+        pieces: list[list[Tensor]] = []
+        chosen = self._chosen(settings)
+        if self.compat == "released":
+            waves = [self._decode_released(tokens, chosen, seeds) for tokens in checked]
+        else:
+            pieces = [[] for tokens in checked for _ in tokens.codes]
+            for number, samples in self._run(checked, seeds, chosen):
+                pieces[number].append(samples.cpu())
+            rows = iter(torch.cat(parts).numpy() for parts in pieces)
+            waves = [np.stack([next(rows) for _ in tokens.codes]) for tokens in checked]
+        return [
+            self._at_rate(wave, tokens, sample_rate)[None]
+            for wave, tokens in zip(waves, checked, strict=True)
+        ]
+
+    def decode_stream(
+        self,
+        tokens: Codes,
+        *,
+        seed: int | None = None,
+        settings: DecodeSettings | str | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield samples ``[channels, n]`` at the model's rate, block by block.
+
+        The memory does not grow with the length of the signal; together the blocks are the same
+        samples as ``decode`` returns.
+
+        Raises:
+            ValueError: With ``compat="released"``, which joins whole files.
+        """
+        if self.compat == "released":
+            raise ValueError('compat="released" cannot stream; decode the whole')
+        checked = self._checked(tokens)
+        waiting: list[list[Tensor]] = [[] for _ in checked.codes]
+        seeds = None if seed is None else [seed]
+        for number, samples in self._run([checked], seeds, self._chosen(settings)):
+            waiting[number].append(samples.cpu())
+            if all(waiting):
+                yield torch.stack([parts.pop(0) for parts in waiting]).numpy()
+
+    def _run(
+        self, batch: Sequence[Tokens], seeds: Sequence[int] | None, settings: DecodeSettings
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield ``(row, samples)``; rows are the channels of all signals in turn."""
+        given = [tokens.seed for tokens in batch] if seeds is None else _seeds(seeds, len(batch))
+        with self._inference(settings.dtype):
+            decoder = Decoder(self.model, settings, self.execution)
+            items: list[DecodeItem] = []
+            for tokens, seed in zip(batch, given, strict=True):
+                length = self._model_length(tokens)
+                rows = tokens.codes.to(self.model.device)
+                # one seed for all channels: what they have in common stays in common
+                items += [decoder.item(row, length, seed) for row in rows]
+        stream = decoder.run(items)
+        while True:
+            with self._inference(settings.dtype):  # never left on while the caller has control
+                piece = next(stream, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _decode_released(
+        self, tokens: Tokens, settings: DecodeSettings, seeds: Sequence[int] | None
+    ) -> np.ndarray:
+        if len(tokens.codes) != 1:
+            raise TokenError('compat="released" decodes one channel')
+        generator = None if seeds is None else torch.Generator().manual_seed(seeds[0])
+        with self._inference(settings.dtype):
+            codes = tokens.codes.to(self.model.device)
+            wave = released.decode(self.model, codes, settings, self.execution, generator)
+        return wave[None]
+
+    def _model_length(self, tokens: Tokens) -> int:
+        return audio.resampled_length(tokens.num_samples, tokens.sample_rate, self.sample_rate)
+
+    def _at_rate(self, wave: np.ndarray, tokens: Tokens, sample_rate: int | None) -> np.ndarray:
+        """Bring ``[channels, N]`` to the wished rate; at the original's, to its exact length."""
+        if sample_rate is None or sample_rate == self.sample_rate:
+            return wave
+        same = sample_rate == tokens.sample_rate and self.compat is None
+        length = tokens.num_samples if same else None
+        return audio.resample(wave, self.sample_rate, sample_rate, length)
+
+    def _chosen(self, settings: DecodeSettings | str | None) -> DecodeSettings:
+        return _settings(settings, self.compat) if settings is not None else self.settings
+
+    def _checked(self, tokens: Codes) -> Tokens:
+        """Bring any form of tokens to ``Tokens`` of this model."""
+        if isinstance(tokens, (bytes, bytearray)):
+            tokens = Tokens.from_bytes(bytes(tokens))
+        if not isinstance(tokens, Tokens):
+            tokens = self._wrap(torch.as_tensor(tokens))
+        self._check_header(tokens.header)
+        codes = tokens.codes
+        if codes.dim() != 3 or codes.shape[2] != 2 or 0 in codes.shape:
+            raise TokenError(f"expected tokens [channels, L, 2], got {list(codes.shape)}")
+        limit = torch.tensor(self.codebook_sizes, device=codes.device)
+        if bool((codes < 0).any() or (codes >= limit).any()):
+            raise TokenError(f"a token lies outside the codebooks of {self.codebook_sizes} entries")
+        self._check_length(tokens)
+        return tokens
+
+    def _wrap(self, codes: Tensor) -> Tokens:
+        """Give bare codes a header: their length is all that they tell."""
+        if codes.is_floating_point() or codes.dtype == torch.bool:
+            raise TokenError(f"tokens must be integers, got {codes.dtype}")
+        channels, positions = (codes.shape[0], codes.shape[1]) if codes.dim() == 3 else (1, 1)
+        samples = positions * self.config.window_samples // self.config.positions
+        header = self._header(self.sample_rate, samples, max(1, channels), 0)
+        return Tokens(codes.long(), header)
+
+    def _check_header(self, header: StreamHeader) -> None:
+        own = self._header(header.sample_rate, header.num_samples, header.channels, header.seed)
+        for name in ("token_rate", "semantic_vocab_size", "acoustic_vocab_size", "weights_hash"):
+            theirs, ours = getattr(header, name), getattr(own, name)
+            if theirs != ours:
+                raise TokenError(
+                    f"the tokens were made with {name} {theirs!r}, this model: {ours!r}"
+                )
+
+    def _check_length(self, tokens: Tokens) -> None:
+        """Refuse a header whose length does not go with the number of tokens."""
+        if self.compat == "released":
+            return
+        length = self._model_length(tokens)
+        expected = encoding.num_positions(length, self.model)
+        if abs(tokens.codes.shape[1] - expected) > 2 * self.config.grid[1]:
+            raise TokenError(
+                f"{tokens.num_samples} samples at {tokens.sample_rate} Hz need {expected} "
+                f"positions, there are {tokens.codes.shape[1]}"
+            )
+
+    def _inference(self, dtype_name: str) -> AbstractContextManager[Any]:
+        """Return a context without gradients, with autocast if a smaller type is wanted."""
+        dtype = autocast_dtype(dtype_name)
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode())
+        if dtype is not None:
+            stack.enter_context(torch.autocast(self.model.device.type, dtype=dtype))
+        return stack
+
+
+def _seeds(seeds: Sequence[int] | None, count: int) -> Sequence[int]:
+    if seeds is None:
+        return [0] * count
+    if len(seeds) != count:
+        raise ValueError(f"{len(seeds)} seeds for {count} signals")
+    return seeds
+
+
+def _settings(
+    settings: DecodeSettings | str | None,
+    compat: str | None,
+    num_steps: int | None = None,
+    guidance_scale: float | None = None,
+) -> DecodeSettings:
+    """Resolve a preset's name, the default of the mode, and the released package's arguments."""
+    if isinstance(settings, str):
+        settings = preset(settings)
+    if settings is None:
+        settings = PRESETS["released" if compat == "released" else "quality"]
+    if num_steps is not None:
+        settings = replace(settings, num_steps=num_steps)
+    if guidance_scale is not None:
+        settings = replace(settings, guidance_scale=guidance_scale)
+    return settings

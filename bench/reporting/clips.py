@@ -9,7 +9,8 @@ not depend on the metric's scale, and no single codec or domain decides alone.
 
 import json
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from bench.reporting.spectrogram import axis_ticks
 from bench.results import Results
 
 KEY = ["dataset", "clip"]
+#: A tidy row, by column name.
+Row = Mapping[str, Any]
 
 
 def primary_metric(results: Results, domain: str) -> str | None:
@@ -88,16 +91,33 @@ def clip_sources(results: Results, clip: Mapping[str, Any]) -> ClipSources:
     return ClipSources(reference, codecs)
 
 
-def clip_data(results: Results, clip: Mapping[str, Any], media: ClipMedia) -> dict[str, Any]:
-    """Return all that the page's script needs of one clip, as plain JSON data."""
-    levels = [voice.level_dbfs for voice in media.codecs.values()]
-    reference_level = media.reference.level_dbfs
-    gains = matching_gains([reference_level, *levels], reference_level)
-    rows = results.rows
-    rows = rows[(rows["dataset"] == clip["dataset"]) & (rows["clip"] == clip["clip"])]
-    by_codec = {str(codec): part for codec, part in rows.groupby("codec")}
+def rows_by_clip(results: Results) -> dict[tuple[str, str], list[Row]]:
+    """Return the rows of each clip, by dataset and clip."""
+    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in as_records(results.rows):
+        grouped[str(row["dataset"]), str(row["clip"])].append(row)
+    return grouped
+
+
+def clip_data(
+    results: Results, clip: Mapping[str, Any], rows: Sequence[Row], media: ClipMedia
+) -> dict[str, Any]:
+    """Return all that the page's script needs of one clip, as plain JSON data.
+
+    Args:
+        results: For the order of codecs and metrics.
+        clip: A line of :func:`rank_clips`.
+        rows: The clip's rows.
+        media: Its audio and spectrograms.
+    """
+    reference = media.reference
+    levels = [reference.level_dbfs, *(voice.level_dbfs for voice in media.codecs.values())]
+    gains = matching_gains(levels, reference.level_dbfs)
+    found: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        found[str(row["codec"])][str(row["metric"])] = row
     voices = [
-        _voice_data(voice, gain) | _codec_data(results, by_codec.get(codec))
+        _codec_data(results, codec, found[codec], voice) | _voice_data(voice, gain)
         for (codec, voice), gain in zip(media.codecs.items(), gains[1:], strict=True)
     ]
     return {
@@ -106,54 +126,68 @@ def clip_data(results: Results, clip: Mapping[str, Any], media: ClipMedia) -> di
         "domain": str(clip["domain"]),
         "text": as_text(clip.get("text")),
         "about": [about for key in ("label", "speaker") if (about := as_text(clip.get(key)))],
-        "duration": as_number(clip.get("duration_s")) or media.reference.duration_s or None,
+        "duration": as_number(clip.get("duration_s")) or reference.duration_s or None,
         "badness": as_number(clip.get("badness")),
         "ticks": [[tick.label, round(tick.height, 3)] for tick in axis_ticks(media.top_hz)],
-        "reference": _voice_data(media.reference, gains[0]),
+        "reference": _voice_data(reference, gains[0]) | _heard_in_reference(rows),
         "codecs": voices,
     }
 
 
 def _voice_data(voice: Voice, gain: float) -> dict[str, Any]:
     if voice.audio is None:
-        return {"missing": voice.missing}
+        return {"missing": voice.missing} if voice.missing else {}
     return {"audio": voice.audio, "image": voice.image, "gain": round(gain, 4)}
 
 
-def _codec_data(results: Results, rows: pd.DataFrame | None) -> dict[str, Any]:
+def _codec_data(
+    results: Results, codec: str, rows: Mapping[str, Row], voice: Voice
+) -> dict[str, Any]:
     """Return a codec's scores of one clip, by metric in the results' order."""
-    if rows is None or rows.empty:
-        return {"scores": [None] * len(results.metrics)}
-    found = {str(row["metric"]): row for row in as_records(rows)}
-    scores = [_score(found.get(name)) for name in results.metrics]
-    why = {
+    data: dict[str, Any] = {"scores": [_score(rows.get(name)) for name in results.metrics]}
+    kbps = next((as_number(row["measured_kbps"]) for row in rows.values()), None)
+    failed = {
         index: f"{row['reason']}: {row['message']}"
         for index, name in enumerate(results.metrics)
-        if (row := found.get(name)) is not None and row["status"] == Status.FAILED
+        if (row := rows.get(name)) is not None and row["status"] == Status.FAILED
     }
-    data: dict[str, Any] = {"scores": scores, "kbps": as_number(rows["measured_kbps"].iloc[0])}
     heard = _heard(rows)
-    return data | ({"failed": why} if why else {}) | ({"heard": heard} if heard else {})
+    data |= {"kbps": kbps} if kbps is not None else {}
+    data |= {"failed": failed} if failed else {}
+    data |= {"heard": heard} if heard else {}
+    if voice.audio is None and results.codecs[codec].unavailable_reason:
+        data["why"] = "could not run"
+    elif voice.audio is None and rows and len(failed) == len(rows):
+        data["why"] = "coding failed"
+    return data
 
 
-def _score(row: Mapping[str, Any] | None) -> float | None:
+def _score(row: Row | None) -> float | None:
     if row is None or row["status"] != Status.OK:
         return None
     return as_number(row["value"])
 
 
-def _heard(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """Return what the recogniser heard, with its counts, from the first row that says so."""
-    for text in rows["detail"]:
-        detail = parse_detail(text)
+def _heard(rows: Mapping[str, Row]) -> dict[str, Any] | None:
+    """Return what the recogniser heard, with its counts."""
+    for metric in ("wer", "dwer"):
+        detail = parse_detail(rows[metric]["detail"]) if metric in rows else {}
         if isinstance(detail.get("hypothesis"), str):
             return {
                 "text": detail["hypothesis"],
-                "reference": as_text(detail.get("reference")),
+                "of": as_text(detail.get("reference_text")),
                 "edits": as_number(detail.get("edits")),
                 "words": as_number(detail.get("words")),
+                "loop": detail.get("loop") is True,
             }
     return None
+
+
+def _heard_in_reference(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what the recogniser heard in the reference, where the differential WER kept it."""
+    texts = (parse_detail(row["detail"]) for row in rows if row["metric"] == "dwer")
+    heard = next((text for detail in texts if (text := as_text(detail.get("reference_text")))), "")
+    return {"heard": {"text": heard, "of": "", "edits": None, "words": None}} if heard else {}
 
 
 def parse_detail(text: object) -> dict[str, Any]:

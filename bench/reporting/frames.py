@@ -8,7 +8,9 @@ import pandas as pd
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as mappings by column name."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame.columns]
+    columns = (frame.iloc[:, index].tolist() for index in range(len(names)))
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def as_number(value: object) -> float | None:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import bench
 from bench.errors import Status
 from bench.reporting import clips, sections, spectrogram
 from bench.reporting.frames import as_records
+from bench.reporting.layout import MARKS, codec_order
 from bench.reporting.media import MediaFolder
 from bench.results import Results
 
@@ -122,6 +123,7 @@ def write_report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     summary = results.table() if summary is None else summary
+    results = _in_table_order(results, summary)
     chosen = clips.choose_clips(clips.rank_clips(results), worst, max_clips)
     palette = _checked(colours) if colours is not None else codec_colours(results)
     files = _FileFolder(folder / FIGURE_FOLDER)
@@ -137,6 +139,7 @@ def write_report(
         "tabs": [(tab, [files.place(figure) for figure in tab.figures]) for tab in tabs],
         "failures": sections.failure_groups(results),
         "colours": palette,
+        "marks": [mark for mark in MARKS.values() if mark.symbol],
         "gradient": spectrogram.gradient(),
         "range_db": round(spectrogram.RANGE_DB),
         "total_clips": len(results.clips),
@@ -149,6 +152,13 @@ def write_report(
     return index
 
 
+def _in_table_order(results: Results, summary: pd.DataFrame) -> Results:
+    """Return the results with their codecs in the order of the printed tables."""
+    order = [codec for codec in codec_order(summary) if codec in results.codecs]
+    codecs = {codec: results.codecs[codec] for codec in (*order, *results.codecs)}
+    return replace(results, codecs=codecs)
+
+
 def player_data(
     results: Results, chosen: pd.DataFrame, folder: Path, colours: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -157,6 +167,7 @@ def player_data(
     media = MediaFolder(folder)
     placed = media.add_clips([clips.clip_sources(results, clip) for clip in records])
     media.finish()
+    rows = clips.rows_by_clip(results)
     return {
         "codecs": [
             {"id": codec, "kind": info.kind, "colour": colours.get(codec, "")}
@@ -166,6 +177,7 @@ def player_data(
             {
                 "name": name,
                 "label": info.label,
+                "unit": f"{info.unit} {info.arrow}".strip(),
                 "higher": info.higher_is_better,
                 "decimals": sections.decimals_for(_values(results, name)),
             }
@@ -176,7 +188,8 @@ def player_data(
             for domain in map(str, results.clips["domain"].unique())
         },
         "clips": [
-            clips.clip_data(results, clip, one) for clip, one in zip(records, placed, strict=True)
+            clips.clip_data(results, clip, rows.get((clip["dataset"], clip["clip"]), ()), one)
+            for clip, one in zip(records, placed, strict=True)
         ],
     }
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import Reason, Status
-from bench.reporting.frames import as_records, as_text
+from bench.reporting.frames import as_number, as_records, as_text
+from bench.reporting.layout import MARKS, format_kbps
 from bench.results import CodecInfo, MetricInfo, Results
 
 #: Reasons that are no news: the metric is not meant for such clips.
@@ -26,6 +27,7 @@ class Column:
 
     metric: str
     label: str
+    unit: str
     title: str
     decimals: int
     higher_is_better: bool | None
@@ -41,6 +43,7 @@ class Cell:
 
     Attributes:
         strip: Left end, width and mark of the interval's drawing, percent of the column's range.
+        mark: How it compares with the reference codec, a sign of :data:`layout.MARKS`.
         note: What is unlike the row: fewer clips, failures.
         title: The same in words, and the paired difference.
     """
@@ -50,6 +53,7 @@ class Cell:
     interval: str = ""
     strip: tuple[float, float, float] | None = None
     best: bool = False
+    mark: str = ""
     note: str = ""
     title: str = ""
 
@@ -61,6 +65,7 @@ class CodecRow:
     codec: str
     kind: str
     kbps: float | None
+    kbps_text: str
     n: int
     n_failed: int
     reason: str
@@ -112,7 +117,8 @@ def _column(info: MetricInfo, means: pd.Series) -> Column:
     about = (info.summary, direction[info.higher_is_better])
     return Column(
         metric=info.name,
-        label=info.label,
+        label=info.name,
+        unit=f"{info.unit} {info.arrow}".strip(),
         title="; ".join(text for text in about if text),
         decimals=decimals_for(means),
         higher_is_better=info.higher_is_better,
@@ -158,11 +164,12 @@ def _codec_row(
     for column in columns:
         cell = _cell(found.get(column.metric), column, scales[column.metric], n)
         cells.append(replace(cell, best=info.codec_id in best[column.metric]))
-    kbps = part["measured_kbps"].dropna()
+    kbps = as_number(part["measured_kbps"].mean())
     return CodecRow(
         codec=info.codec_id,
         kind=info.kind,
-        kbps=float(kbps.iloc[0]) if len(kbps) else None,
+        kbps=kbps,
+        kbps_text="" if kbps is None else format_kbps(kbps),
         n=n,
         n_failed=sum(int(row["n_failed"]) for row in found.values()),
         reason=info.unavailable_reason or "",
@@ -184,9 +191,20 @@ def _cell(
         text=column.text(row["mean"]),
         interval=f"{column.text(low)} \N{EN DASH} {column.text(high)}" if known else "",
         strip=_strip(float(row["mean"]), low, high, scale) if known else None,
+        mark=MARKS[_comparison(row, column)].symbol,
         note=_note(row, n),
         title=_cell_title(row, column),
     )
+
+
+def _comparison(row: Mapping[str, Any], column: Column) -> str:
+    """Return the key of :data:`layout.MARKS` for the comparison with the reference codec."""
+    tie = row.get("tie", pd.NA)
+    if pd.isna(tie):
+        return ""
+    if tie or column.higher_is_better is None:
+        return "tie" if tie else "unlike"
+    return "better" if (row["difference"] > 0) == column.higher_is_better else "worse"
 
 
 def _strip(
@@ -228,12 +246,12 @@ def _cell_title(row: Mapping[str, Any], column: Column) -> str:
 
 @dataclass(frozen=True)
 class FailureLine:
-    """Rows without a value that say the same of the same metric."""
+    """Rows without a value that say the same: of one reconstruction, if they failed."""
 
     message: str
-    metric: str
     codecs: str
     clips: str
+    metrics: str
     rows: int
 
 
@@ -257,7 +275,9 @@ def failure_groups(results: Results) -> list[FailureGroup]:
     rows = results.rows
     rows = rows[rows["status"] != Status.OK].fillna({"reason": "", "message": ""})
     groups = [
-        FailureGroup(str(status), str(reason), len(part), _failure_lines(results, part))
+        FailureGroup(
+            str(status), str(reason), len(part), _failure_lines(results, part, str(status))
+        )
         for (status, reason), part in rows.groupby(["status", "reason"], sort=False)
     ]
     return sorted(groups, key=lambda group: (_status_rank(group.status), -group.rows))
@@ -268,16 +288,17 @@ def _status_rank(status: str) -> int:
     return order.index(status) if status in order else len(order)
 
 
-def _failure_lines(results: Results, part: pd.DataFrame) -> list[FailureLine]:
+def _failure_lines(results: Results, part: pd.DataFrame, status: str) -> list[FailureLine]:
+    keys = ["message"] if status == Status.SKIPPED else ["message", "codec", "dataset", "clip"]
     lines = [
         FailureLine(
-            message=str(message),
-            metric=str(metric),
+            message=str(key[0]),
             codecs=_names(group["codec"], len(results.codecs), "codecs"),
             clips=_names(group["clip"], len(results.clips), "clips"),
+            metrics=_names(group["metric"], len(results.metrics), "metrics"),
             rows=len(group),
         )
-        for (message, metric), group in part.groupby(["message", "metric"], sort=False)
+        for key, group in part.groupby(keys, sort=False)
     ]
     return sorted(lines, key=lambda line: -line.rows)
 

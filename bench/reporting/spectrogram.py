@@ -51,7 +51,7 @@ def hertz(mels: Grid) -> Grid:
 
 def axis_ticks(top_hz: float) -> list[Tick]:
     """Return the labels of a frequency axis that ends at ``top_hz``."""
-    below = [hz for hz in TICKS_HZ if mel(hz) < 0.97 * mel(top_hz)]
+    below = [hz for hz in TICKS_HZ if mel(hz) < 0.95 * mel(top_hz)]
     return [
         Tick(f"{hz // 1000}k" if hz >= 1000 else str(hz), float(mel(hz) / mel(top_hz)))
         for hz in below

@@ -20,20 +20,21 @@ function make(tag, attributes = {}, ...children) {
 function startTabs() {
   const tabs = [...document.querySelectorAll("[role=tab]")];
   const panel = (tab) => $(tab.getAttribute("aria-controls"));
+  const name = (tab) => tab.id.replace("tab-", "");
   const show = (chosen) => {
     for (const tab of tabs) {
       tab.setAttribute("aria-selected", tab === chosen);
       tab.tabIndex = tab === chosen ? 0 : -1;
       panel(tab).hidden = tab !== chosen;
     }
-    document.dispatchEvent(new CustomEvent("panel", { detail: panel(chosen).id }));
+    document.dispatchEvent(new CustomEvent("panel", { detail: name(chosen) }));
   };
   const fromAddress = () => {
-    const named = tabs.find((tab) => `#${panel(tab).id}` === location.hash);
+    const named = tabs.find((tab) => `#${name(tab)}` === location.hash);
     show(named || tabs[0]);
   };
   const open = (tab) => {
-    history.replaceState(null, "", `#${panel(tab).id}`);
+    history.replaceState(null, "", `#${name(tab)}`);
     show(tab);
     tab.focus();
     scrollTo(0, Math.min(scrollY, document.querySelector(".tabs").offsetTop));
@@ -278,6 +279,8 @@ class Player {
   }
 }
 
+// Decimals that show three digits of a bitrate.
+const digits = (value) => clamp(2 - Math.floor(Math.log10(value || 1)), 0, 2);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // --- clips: ranking --------------------------------------------------------------------------
@@ -425,10 +428,16 @@ class ClipBrowser {
     this.showVoices();
     this.showSpeech();
     this.showGallery();
+    const heard = this.player.wanted ?? this.firstVoice();
     this.player.load(this.voices, duration);
-    if (this.voices[0].audio) this.player.hear(0);
+    if (this.voices[heard]?.audio) this.player.hear(heard);
     this.setRegion(null);
     this.markOpen();
+  }
+
+  // What is beside the reference at first: a codec rather than an anchor.
+  firstVoice() {
+    return 1 + this.data.codecs.findIndex(({ kind }) => kind !== "anchor");
   }
 
   step(by) {
@@ -447,26 +456,30 @@ class ClipBrowser {
     const head = make("tr", {},
       make("th", { scope: "col", class: "key" }, make("span", { class: "sr", text: "Key" })),
       heading("Voice"), heading("kbps", "num"),
-      ...used.map((m) => heading(metrics[m].label, "num", metrics[m].higher ? "desc" : "asc")));
+      ...used.map((m) => heading(metrics[m].name, "num", metrics[m].higher ? "desc" : "asc", metrics[m].unit)));
     const rows = this.voices.map((voice, index) => make("tr",
       { "data-voice": index, "data-pinned": index === 0 },
       make("td", { class: "key", text: index < 10 ? index : "" }),
       make("th", { scope: "row", "data-v": index ? this.names[index] : "" }, this.voiceButton(index)),
-      numberCell(voice.kbps ?? null, 2),
+      numberCell(voice.kbps ?? null, digits(voice.kbps)),
       ...used.map((m) => this.scoreCell(voice, m))));
     $("voices").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
+  label(index) {
+    const colour = index ? this.data.codecs[index - 1].colour : "";
+    return [make("i", { class: "chip", style: colour && `--c:${colour}` }),
+      make("span", { text: this.names[index] })];
+  }
+
   voiceButton(index) {
     const voice = this.voices[index];
-    const colour = index ? this.data.codecs[index - 1].colour : "";
-    const button = make("button",
-      { type: "button", class: "voice", disabled: !voice.audio, title: voice.missing },
-      make("i", { class: "chip", style: colour && `--c:${colour}` }),
-      make("span", { text: this.names[index] }));
+    const button = make("button", { type: "button", class: "voice", disabled: !voice.audio },
+      ...this.label(index));
     button.addEventListener("click", () => this.player.switchTo(index));
     if (voice.audio) return button;
-    return make("span", {}, button, make("small", { class: "sub", text: voice.missing }));
+    const why = voice.why || voice.missing;
+    return make("span", {}, button, make("small", { class: "sub", text: why }));
   }
 
   scoreCell(voice, metric) {
@@ -477,20 +490,22 @@ class ClipBrowser {
   }
 
   showSpeech() {
-    const heard = this.clip.codecs
-      .map(({ heard: one }, index) => one && [this.data.codecs[index].id, one])
+    const heard = this.voices
+      .map(({ heard: one }, index) => one && [index, one])
       .filter(Boolean);
     if (!this.clip.text && !heard.length) {
       $("speech").replaceChildren();
       return;
     }
-    const rows = heard.map(([codec, { text, reference, edits, words }]) => make("tr", {},
-      make("th", { scope: "row", text: codec }),
+    const rows = heard.map(([index, { text, of, edits, words, loop }]) => make("tr",
+      { "data-pinned": index === 0 },
+      make("th", { scope: "row" }, make("span", { class: "codec" }, ...this.label(index))),
       make("td", { class: "num", "data-v": words ? edits / words : "",
         text: words === null ? "" : `${edits} / ${words}` }),
-      make("td", {}, ...markDifferences(reference || this.clip.text, text))));
+      make("td", {}, ...markDifferences(of || this.clip.text, text),
+        ...(loop ? [make("small", { class: "warn", text: "the recogniser loops" })] : []))));
     const table = make("table", { class: "sortable" },
-      make("thead", {}, make("tr", {}, heading("Codec"), heading("Edits / words", "num"), heading("Recognised"))),
+      make("thead", {}, make("tr", {}, heading("Voice"), heading("Edits / words", "num"), heading("Recognised"))),
       make("tbody", {}, ...rows));
     $("speech").replaceChildren(
       make("h3", { text: "Transcript" }), make("p", { class: "transcript", text: this.clip.text || "unknown" }),
@@ -509,9 +524,8 @@ class ClipBrowser {
     gallery.replaceChildren(...shown.map(([{ image }, index]) => {
       const axis = make("span", { class: "axis" });
       fillAxis(axis, this.clip.ticks.filter((_, tick) => tick % 2));
-      const colour = index ? this.data.codecs[index - 1].colour : "";
       const button = make("button", { type: "button", title: "Listen" },
-        make("span", { class: "codec" }, make("i", { class: "chip", style: colour && `--c:${colour}` }), this.names[index]),
+        make("span", { class: "codec" }, ...this.label(index)),
         make("span", { class: "view" }, axis, make("span", { class: "picture" },
           make("img", { src: image, loading: "lazy", alt: `Spectrogram, ${this.names[index]}` }))));
       button.addEventListener("click", () => this.player.switchTo(index));
@@ -585,7 +599,7 @@ class ClipBrowser {
 
   onKey(event) {
     const typing = event.target.closest("input:not([type=checkbox]), select, [role=tab]");
-    if ($("clips").hidden || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if ($("panel-clips").hidden || typing || event.ctrlKey || event.metaKey || event.altKey) return;
     if (this.act(event)) event.preventDefault();
   }
 
@@ -617,9 +631,9 @@ class ClipBrowser {
   }
 }
 
-function heading(label, className = null, first = "asc") {
+function heading(label, className = null, first = "asc", unit = "") {
   return make("th", { scope: "col", class: className, "aria-sort": "none", "data-first": first },
-    make("button", { type: "button", text: label }));
+    make("button", { type: "button" }, label, ...(unit ? [make("small", { text: unit })] : [])));
 }
 
 function numberCell(value, decimals) {
@@ -640,8 +654,7 @@ function showImage(image, source, description) {
 
 function fillAxis(axis, ticks) {
   axis.replaceChildren(
-    ...ticks.map(([label, height]) => make("span", { text: label, style: `bottom:${100 * height}%` })),
-    make("span", { text: "Hz", class: "unit" }));
+    ...ticks.map(([label, height]) => make("span", { text: label, style: `bottom:${100 * height}%` })));
 }
 
 // Word by word: what both have, what the recogniser left out (del) and what it put in (ins).

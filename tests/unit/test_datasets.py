@@ -64,6 +64,11 @@ def test_own_entries_say_where_they_come_from(name):
     assert dataset.bundled or dataset.homepage
 
 
+def test_every_entry_is_documented():
+    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
+    assert [name for name in load_catalog() if f"| `{name}` |" not in text] == []
+
+
 def test_demo_is_whole():
     clips = load_catalog()["demo"].clips()
     assert {clip.domain for clip in clips} == set(Domain)

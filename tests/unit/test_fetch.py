@@ -364,7 +364,7 @@ def test_redirects_are_followed_to_http_and_to_nothing_else(server, tmp_path):
     get(server.add("a", statuses=[302], headers={"Location": goal}), tmp_path / "a.bin")
     for target in ("file:///etc/passwd", "ftp://127.0.0.1/x"):
         url = server.add("b", statuses=[302], headers={"Location": target})
-        with pytest.raises(DatasetError, match="not allowed|expected an https address"):
+        with pytest.raises(DatasetError, match=r"not allowed|expected an https address"):
             get(url, tmp_path / "b.bin")
 
 
@@ -396,6 +396,14 @@ def archive_bytes(*members: Member) -> bytes:
         for name, data in members:
             file.writestr(name, data)
     return stream.getvalue()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def dataset_of(*sources: Source, root: str = "mine/set") -> Dataset:

@@ -314,9 +314,12 @@ def _pool(workers: int, log: Path) -> Iterator[ProcessPool]:
     )
     try:
         yield pool
+    except BaseException:
+        pool.stop()
+        raise
+    else:
         pool.close()
     finally:
-        pool.stop()
         pool.join()
         for name, value in before.items():
             os.environ.pop(name)

@@ -90,16 +90,38 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(
-    archive: Path, folder: Path, limits: Limits | None = None, advance: Advance = lambda _: None
+    archive: Path,
+    folder: Path,
+    limits: Limits | None = None,
+    advance: Advance = lambda _: None,
+    *,
+    nested: bool = False,
 ) -> None:
     """Unpack an archive into a folder.
 
     When it raises, some files may be there: unpack into a folder that can be thrown away.
 
+    Args:
+        archive: Its name tells its kind.
+        folder: Where the files go.
+        limits: What it may unpack to, with all that is nested in it.
+        advance: Told of every piece written.
+        nested: Whether archives inside are unpacked too, beside themselves, one level deep.
+
     Raises:
         DatasetError: If the archive is damaged, too large, or holds what it should not.
     """
     budget = Budget(archive, limits or Limits())
+    _unpack_one(archive, folder, budget, advance)
+    if not nested:
+        return
+    files = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+    for inner in sorted(filter(lambda file: is_archive(file.name), files)):
+        _unpack_one(inner, inner.parent, budget, advance)
+        inner.unlink()
+
+
+def _unpack_one(archive: Path, folder: Path, budget: Budget, advance: Advance) -> None:
     name = archive.name.lower()
     if not is_archive(name):
         raise DatasetError(
@@ -215,11 +237,3 @@ def _write(content: IO[bytes], target: Path, name: str, budget: Budget, advance:
             budget.add_bytes(name, len(chunk), written)
             file.write(chunk)
             advance(len(chunk))
-
-
-def unpack_nested(folder: Path, limits: Limits | None = None) -> None:
-    """Unpack the archives that lie in a folder, each beside itself, and remove them."""
-    inner = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
-    for path in sorted(filter(lambda path: is_archive(path.name), inner)):
-        unpack(path, path.parent, limits)
-        path.unlink()

@@ -26,7 +26,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from bench.archives import Limits, unpack, unpack_nested
+from bench.archives import Limits, unpack
 from bench.datasets import Dataset, Source, data_folder
 from bench.download import (
     Digest,
@@ -253,9 +253,7 @@ class _Job:
             _link_or_copy(file, folder / source.file_name)
             return
         self.report.start(f"unpack {source.file_name}", None)
-        unpack(file, folder, self.limits, self.report.advance)
-        if source.unpack_nested:
-            unpack_nested(folder, self.limits)
+        unpack(file, folder, self.limits, self.report.advance, nested=source.unpack_nested)
 
 
 def _link_or_copy(file: Path, target: Path) -> None:

@@ -177,6 +177,17 @@ def test_limits_hold(tmp_path, out, ending, limits, message):
         unpack(bomb(tmp_path, ending, 5000), out, limits)
 
 
+def test_nested_archives_share_one_limit(tmp_path, out):
+    inner = [(f"{i}.zip", bomb(tmp_path, "zip", 5000).read_bytes()) for i in range(9)]
+    path = zip_of(
+        tmp_path / "outer.zip", *[(f"{i}/{name}", data) for i, (name, data) in enumerate(inner)]
+    )
+    unpack(path, out / "fits", Limits(total_bytes=50_000), nested=True)
+    assert len(tree(out / "fits")) == 9
+    with pytest.raises(DatasetError, match=r"outer\.zip unpacks to more than 20000 bytes"):
+        unpack(path, out / "stopped", Limits(total_bytes=20_000), nested=True)
+
+
 def test_a_zip_that_lies_about_sizes_is_stopped(tmp_path, out):
     path = bomb(tmp_path, "zip", 5 << 20)
     data = path.read_bytes().replace((5 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))

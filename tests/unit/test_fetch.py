@@ -558,7 +558,7 @@ def test_an_interrupted_extraction_leaves_no_half_dataset(make, server, tmp_path
     assert len(dataset.clips(tmp_path)) == 2
 
 
-def interrupt_after_one_file(archive: Path, folder: Path, *_) -> None:
+def interrupt_after_one_file(archive: Path, folder: Path, *_, **__) -> None:
     (folder / "half.wav").touch()
     raise KeyboardInterrupt
 

@@ -23,7 +23,7 @@ from markupsafe import Markup
 import bench
 from bench.errors import Status
 from bench.reporting import clips, sections, spectrogram
-from bench.reporting.frames import as_records
+from bench.reporting.frames import as_records, as_text
 from bench.reporting.layout import MARKS, codec_order
 from bench.reporting.media import MediaFolder
 from bench.results import Results
@@ -130,6 +130,8 @@ def write_report(
     context = {
         "title": title,
         "results": results,
+        "started": as_text(results.manifest.get("started")),
+        "commit": as_text(results.manifest.get("commit")),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": bench.__version__,
         "overview": sections.overview(results),

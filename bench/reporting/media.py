@@ -7,6 +7,7 @@ has not changed is used again; what no page shows any more is removed.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from bench.reporting import spectrogram
 
 FOLDER = "media"
 INDEX = "index.json"
+_FILE_NAME = re.compile(FOLDER + r"/[0-9a-f]{24}\.(flac|webp)")
 #: Files quieter than the reference by more than this are left out when levels are matched.
 MATCH_RANGE_DB = 15.0
 NOT_KEPT = "the audio was not kept"
@@ -209,6 +211,13 @@ def _read_index(path: Path) -> dict[str, Voice]:
     """Return what an earlier report made; nothing if its index is absent or not ours."""
     try:
         index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {str(identity): Voice(**entry) for identity, entry in index.items()}
+        voices = {identity: Voice(**entry) for identity, entry in index.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+    return {identity: voice for identity, voice in voices.items() if _is_ours(voice)}
+
+
+def _is_ours(voice: Voice) -> bool:
+    """Return whether a voice's files have names that we give: others are not touched."""
+    names = (voice.audio, voice.image)
+    return all(isinstance(name, str) and _FILE_NAME.fullmatch(name) for name in names)

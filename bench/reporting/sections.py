@@ -91,7 +91,8 @@ def headline_tables(results: Results, summary: pd.DataFrame) -> list[HeadlineTab
     """
     domains = summary.groupby("domain", sort=False)
     tables = [_headline_table(results, str(domain), part) for domain, part in domains]
-    return [table for table in tables if table.columns or len(tables) == 1]
+    real = set(results.clips["domain"])
+    return [table for table in tables if table.columns or table.domain in real]
 
 
 def _headline_table(results: Results, domain: str, part: pd.DataFrame) -> HeadlineTable:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     CODEC_UNAVAILABLE = "codec_unavailable"
     CODEC_ERROR = "codec_error"
     NO_RECONSTRUCTION = "no_reconstruction"
+    NOT_CODED_HERE = "not_coded_here"
     # the machine
     TIMEOUT = "timeout"
     WORKER_DIED = "worker_died"
@@ -54,6 +55,7 @@ SKIP_REASONS = frozenset(
         Reason.NO_CORRELATION,  # a codec that does not keep the waveform has no delay to measure
         Reason.METRIC_UNAVAILABLE,
         Reason.CODEC_UNAVAILABLE,
+        Reason.NOT_CODED_HERE,  # a recording has no bitrate, time or memory to measure
     }
 )
 

@@ -284,6 +284,9 @@ def _explain_gaps(rows: pd.DataFrame) -> None:
     here = rows["status"].isna() & coding_failed
     for name in ("status", "reason", "message"):
         rows.loc[here, name] = rows.loc[here, f"coding_{name}"]
+    measured_by_coding = rows["metric"].isin([info.name for info in CODING_METRICS])
+    not_here = measured_by_coding & (rows["coding_status"] == Status.OK)
+    _mark(rows, not_here, Reason.NOT_CODED_HERE, "coded elsewhere, or no counter here")
     rows["status"] = rows["status"].fillna(Status.PENDING.value)
 
 

@@ -169,7 +169,9 @@ def attempt(what: str, otherwise: Reason, function: Callable[[], T]) -> T | Fail
     except CodecUnavailableError as error:
         return Failure(Status.SKIPPED, Reason.CODEC_UNAVAILABLE, str(error))
     except CodecError as error:
-        return Failure(Status.FAILED, Reason.CODEC_ERROR, str(error))
+        known = error.reason in set(Reason)
+        reason = Reason(error.reason) if known else Reason.CODEC_ERROR
+        return Failure(Status.FAILED, reason, str(error))
     except Exception as error:
         logger.exception("%s", what)
         message = " ".join(f"{type(error).__name__}: {error}".split())
@@ -255,7 +257,9 @@ def _code_batch(codec: Codec, batch: Sequence[_Prepared]) -> list[Coding]:
 def _round_trip(codec: Codec, batch: Sequence[_Prepared]) -> list[_Coded]:
     """Encode and decode; a batch's time is shared out by the clips' lengths."""
     start = time.perf_counter()
-    encoded = codec.encode_batch([prepared.wave for prepared in batch])
+    encoded = codec.encode_clips(
+        [prepared.wave for prepared in batch], [prepared.item.clip.id for prepared in batch]
+    )
     middle = time.perf_counter()
     seeds = [prepared.item.decoder_seed for prepared in batch]
     decoded = codec.decode_batch([one.payload for one in encoded], seeds=seeds)
@@ -291,18 +295,23 @@ def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
     back = resample(wave, rate, reference.sample_rate)
     back = fit_length(back, reference.samples.shape[1], reference.sample_rate)
     write_flac(prepared.item.output, quantize_24bit(back), reference.sample_rate)
-    return Coding(
+    row = Coding(
         prepared.item.key,
         Status.OK,
+        duration_s=reference.duration_s,
+        missing_samples=missing,
+        clipped_samples=int(np.count_nonzero(np.abs(back) > 1.0)),
+    )
+    if coded.encoded.recorded:  # somebody else coded it: no bitrate, time or memory to measure
+        return row
+    return replace(
+        row,
         measured_kbps=coded.encoded.measured_kbps(reference.duration_s),
         payload_bytes=len(coded.encoded.payload),
         overhead_bytes=coded.encoded.overhead_bytes,
-        duration_s=reference.duration_s,
         encode_s=coded.encode_s,
         decode_s=coded.decode_s,
         peak_memory_mb=_peak_memory_mb(),
-        missing_samples=missing,
-        clipped_samples=int(np.count_nonzero(np.abs(back) > 1.0)),
     )
 
 

@@ -1,7 +1,9 @@
 """Spectral distances in named variants: at least three quantities go by the name "mel distance".
 
 Lower is better, 0 is identical. All of them listen at 16 kHz and all of them depend on the level:
-a codec that returns everything 3 dB quieter pays for it. What each name means is spelled out in its
+a codec that returns everything 3 dB quieter pays for it. Where files were normalised after coding
+(released audio often is), that says nothing about the codec: ``mel-dac-7scale:level=matched`` first
+scales the degraded signal to the reference's RMS. What each name means is spelled out in its
 ``params``; the pieces are in :mod:`bench.metrics.functional.spectral`.
 """
 
@@ -9,7 +11,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from bench.metrics.base import Measurement, Metric, Pair, Signal
+import numpy as np
+
+from bench.errors import unknown_name
+from bench.metrics.base import Measurement, Metric, Pair, Signal, check_degraded_not_silent
 from bench.metrics.functional import spectral
 from bench.metrics.functional.spectral import Spectrogram
 
@@ -36,7 +41,46 @@ def mels(signal: Signal, window_samples: int, num_mels: int) -> Spectrogram:
     )
 
 
-class _SpectralDistance(Metric):
+LEVELS = ("kept", "matched")
+
+
+class _LevelOption(Metric):
+    """A metric that can match levels first.
+
+    Args:
+        level: ``kept``, or ``matched``: the degraded signal is scaled to the RMS of the reference.
+    """
+
+    def __init__(self, level: str = "kept") -> None:
+        if level not in LEVELS:
+            raise unknown_name("level", level, LEVELS)
+        self.level = level
+
+    @property
+    def level_params(self) -> Mapping[str, Any]:
+        """What the option adds to ``params``."""
+        return {} if self.level == "kept" else {"level": "degraded scaled to the reference's RMS"}
+
+    def levelled(self, pair: Pair) -> Pair:
+        """Return the pair that is measured; metrics with one option share it.
+
+        Raises:
+            MeasureError: If the degraded signal has no level.
+        """
+        if self.level == "kept":
+            return pair
+        check_degraded_not_silent(pair)
+        return pair.memo("level-matched", lambda: _level_matched(pair))
+
+
+def _level_matched(pair: Pair) -> Pair:
+    gain = 10 ** ((pair.reference.level_dbfs - pair.degraded.level_dbfs) / 20)
+    samples = (pair.degraded.samples * gain).astype(np.float32)
+    degraded = Signal(samples, pair.degraded.sample_rate)
+    return Pair(pair.reference, degraded, pair.domain, pair.text)
+
+
+class _SpectralDistance(_LevelOption):
     """Sum over scales of a log distance, and for some of a linear one.
 
     Attributes:
@@ -69,10 +113,12 @@ class _SpectralDistance(Metric):
             "power": self.power,
             "linear_weight": self.linear_weight,
             "over_scales": "sum",
+            **self.level_params,
         }
 
     def measure(self, pair: Pair) -> Measurement:
         """Measure one pair."""
+        pair = self.levelled(pair)
         return Measurement(sum(self._distance(pair, *scale) for scale in self.scales))
 
     def _distance(self, pair: Pair, window_samples: int, num_mels: int | None) -> float:
@@ -143,7 +189,7 @@ class StftDacEval(_SpectralDistance):
     linear_weight = 1.0
 
 
-class MultiResolutionStft(Metric):
+class MultiResolutionStft(_LevelOption):
     """Spectral convergence plus log magnitude distance, mean over three resolutions.
 
     Yamamoto, Song, Kim: "Parallel WaveGAN", ICASSP 2020, eqs. 3 to 6, with our windows and hop.
@@ -171,10 +217,12 @@ class MultiResolutionStft(Metric):
             "floor": FLOOR,
             "terms": "spectral convergence + mean |ln|",
             "over_scales": "mean",
+            **self.level_params,
         }
 
     def measure(self, pair: Pair) -> Measurement:
         """Measure one pair."""
+        pair = self.levelled(pair)
         distances = [self._distance(pair, samples) for samples in self.windows]
         return Measurement(sum(distances) / len(distances))
 

@@ -28,7 +28,13 @@ Option = str | int | float | bool
 
 
 class CodecError(Exception):
-    """A codec was given something it cannot code or decode; the text is one clear line."""
+    """A codec was given something it cannot code or decode; the text is one clear line.
+
+    Attributes:
+        reason: What the row's typed reason becomes (a value of ``bench.errors.Reason``).
+    """
+
+    reason: ClassVar[str] = "codec_error"
 
 
 class CodecUnavailableError(CodecError):
@@ -44,11 +50,14 @@ class Encoded:
         overhead_bytes: How many of them are container (framing, file header) rather than code;
             they are decoded too, but kept apart from ``measured_kbps`` and reported.
         codes: The integer codes ``[K, T]`` in the payload, where the codec has codebooks.
+        recorded: True where the payload only names a file that somebody else decoded, so that
+            there is no code to measure.
     """
 
     payload: bytes
     overhead_bytes: int = 0
     codes: NDArray[np.int64] | None = None
+    recorded: bool = False
 
     def measured_kbps(self, duration_s: float) -> float:
         """Return the kilobits per second of code that ``duration_s`` seconds really cost."""
@@ -171,6 +180,10 @@ class Codec(ABC):
     def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
         """Encode several waveforms; each result equals that of ``encode`` alone."""
         return [self.encode(wave) for wave in waves]
+
+    def encode_clips(self, waves: Sequence[Wave], names: Sequence[str]) -> list[Encoded]:
+        """Encode clips that go by these names; only a codec of recordings looks at the names."""
+        return self.encode_batch(waves)
 
     def decode_batch(self, payloads: Sequence[bytes], *, seeds: Sequence[int]) -> list[Wave]:
         """Decode several payloads; each result equals that of ``decode`` alone."""

@@ -23,6 +23,7 @@ BUILTIN: dict[str, str] = {
     "g723-1": "codec_zoo.classical:G7231",
     "g726": "codec_zoo.classical:G726",
     "codec2": "codec_zoo.codec2:Codec2",
+    "recordings": "codec_zoo.recordings:Recordings",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"
 
@@ -56,6 +57,7 @@ def codec_class(family: str) -> type[Codec]:
 
     Raises:
         CodecError: If the name is unknown (with the nearest ones) or is not a codec.
+        ModuleNotFoundError: If a package is missing that the codec's module imports at its top.
     """
     target = family if ":" in family else families().get(family)
     if target is None:
@@ -63,7 +65,14 @@ def codec_class(family: str) -> type[Codec]:
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(families())}"
         raise CodecError(f"unknown codec {family!r}; {hint}")
     module_name, _, class_name = target.partition(":")
-    found = getattr(import_module(module_name), class_name, None)
+    try:
+        found = getattr(import_module(module_name), class_name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0]:
+            raise  # the module is there, but something that it imports is not
+        raise CodecError(
+            f"no module {module_name!r} for codec {family!r}; is its folder on PYTHONPATH?"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Codec)):
         raise CodecError(f"{target} is not a codec_zoo.base.Codec")
     return found

@@ -83,11 +83,12 @@ def test_modes_of_strangers_are_left_behind(tmp_path, out):
     assert not (out / "a").stat().st_mode & (stat.S_ISUID | 0o111)
 
 
-HOSTILE_NAMES = ["../evil", "a/../../evil", "/tmp/evil", "a\\..\\evil"]
+HOSTILE_NAMES = ["../evil", "a/../../evil", "{tmp}/evil", "a\\..\\evil"]
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_names_that_lead_out_are_refused(tmp_path, out, name):
+    name = name.format(tmp=tmp_path)
     for path in (
         tar_of(tmp_path / "a.tar.gz", ("good", b"1"), (name, b"2")),
         zip_of(tmp_path / "a.zip", ("good", b"1"), (zip_special(0o100644, name), b"2")),
@@ -95,7 +96,6 @@ def test_names_that_lead_out_are_refused(tmp_path, out, name):
         with pytest.raises(DatasetError, match="is refused: it leads out of the folder"):
             unpack(path, out / path.suffix)
     assert not (tmp_path / "evil").exists()
-    assert not Path("/tmp/evil").exists()
 
 
 @pytest.mark.parametrize(

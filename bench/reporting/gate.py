@@ -10,9 +10,12 @@ Three things fail a codec point on a metric:
 
 The corrected test decides, because a check makes hundreds of tests and a decoder that draws noise
 gives other values with every seed. It is one-sided, a Student t on the paired differences (on
-their jackknife influences for error rates), corrected by Benjamini and Hochberg (1995): when
-nothing has changed, at most one check in a hundred fails by chance even without tolerances, and
-when much has changed, much is found. Beside the domains, each metric is tested over all clips,
+their jackknife influences for error rates), corrected over the tests of a codec point by Benjamini
+and Hochberg (1995): an unchanged codec point fails by chance in at most one check in fifty, even
+without tolerances, and where much has changed, much is found. In simulated checks of eight noisy
+codec points with the default tolerances, two in a hundred failed; a fall of ViSQOL by 0.12 on
+twenty-four clips was always found.
+Beside the domains, each metric is tested over all clips,
 where a small general loss shows first. The interval in the report is a bootstrap interval.
 
 Metrics without a better direction are compared only if asked for, in both directions.

@@ -123,11 +123,11 @@ def _collapsed(cell: GateCell) -> tuple[ClipChange, ...]:
     return tuple(found)
 
 
-def corrected(cells: Sequence[GateCell]) -> list[GateCell]:
-    """Return the cells with p-values corrected for all tests of the check."""
-    worse = false_discovery_control([cell.p_value for cell in cells])
-    better = false_discovery_control([cell.p_better for cell in cells])
-    return [
-        replace(cell, p_value=float(p_value), p_better=float(p_better))
-        for cell, p_value, p_better in zip(cells, worse, better, strict=True)
-    ]
+def corrected(cells: Sequence[GateCell]) -> Iterator[GateCell]:
+    """Yield the cells with p-values corrected for all tests of their codec point."""
+    for codec in dict.fromkeys(cell.codec for cell in cells):
+        family = [cell for cell in cells if cell.codec == codec]
+        worse = false_discovery_control([cell.p_value for cell in family])
+        better = false_discovery_control([cell.p_better for cell in family])
+        for cell, p_value, p_better in zip(family, worse, better, strict=True):
+            yield replace(cell, p_value=float(p_value), p_better=float(p_better))

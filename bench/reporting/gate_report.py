@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from bench.reporting.baseline import Tolerance
 
 #: Corrected p-values below this are not chance.
-SIGNIFICANCE = 0.01
+SIGNIFICANCE = 0.02
 #: Name of the test over the clips of all domains.
 ALL_CLIPS = "all clips"
 #: How many clips, and how many lost clips by name, a report shows of each regression.

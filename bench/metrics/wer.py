@@ -115,7 +115,7 @@ class _ErrorRate(Metric):
 
         assert pair.text is not None  # check_applies saw to it
         normalized = normalize_english(pair.text)
-        if not normalized:
+        if not has_words(normalized):
             raise MeasureError(
                 Reason.EMPTY_TRANSCRIPT, f"nothing is left of the transcript {pair.text!r}"
             )
@@ -185,11 +185,16 @@ class DifferentialWordErrorRate(WordErrorRate):
                 f"the recogniser loops on the reference: {heard.text[:60]!r}",
             )
         normalized = normalize_english(heard.text)
-        if not normalized:
+        if not has_words(normalized):
             raise MeasureError(
                 Reason.EMPTY_TRANSCRIPT, "the recogniser hears no word in the reference"
             )
         return normalized
+
+
+def has_words(normalized: str) -> bool:
+    """Return whether a normalised text says anything (of "..." a lone full stop remains)."""
+    return any(character.isalnum() for character in normalized)
 
 
 def transcribe(signal: Signal, recognizer: Recognizer) -> Transcript:

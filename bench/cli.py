@@ -195,15 +195,21 @@ def _add_baseline(commands: Commands) -> None:
     check.add_argument("file", type=Path, help="baseline to compare with")
     check.add_argument("folder", type=Path, help="the run's folder")
     check.add_argument("--junit", type=Path, help="also write JUnit XML")
+    check.add_argument(
+        "--subset", action="store_true", help="compare only what both have, instead of refusing"
+    )
     check.add_argument("--summary", type=Path, help="also write the Markdown summary")
     _add_tolerances(check)
 
 
 def _add_tolerances(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--tolerance", action="append", default=[], metavar="METRIC=VALUE",
-        help="how much a metric's mean may fall (may be given often)",
-    )  # fmt: skip
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="METRIC=MEAN[:CLIP]",
+        help="how much a metric may get worse, on average and on one clip (may be given often)",
+    )
 
 
 def _add_list(commands: Commands) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from bench.runner import Execution, coding_tasks, scoring_tasks
 
 if TYPE_CHECKING:
     from bench.plan import Plan
+    from bench.reporting.baseline import Tolerance
     from bench.results import Results
 
 #: What ``score`` writes first; more columns follow.
@@ -145,6 +147,19 @@ def score(options: argparse.Namespace) -> int:
     return _exit_code(rows)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        BenchError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}") from error
+
+
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
     """Write rows as CSV (or Parquet, by the ending), with full precision.
 
@@ -222,21 +237,27 @@ def baseline(options: argparse.Namespace) -> int:
         gate.save_baseline(results, options.file, tolerances=tolerances)
         say(f"baseline: {options.file}")
         return 0
-    found = gate.check(results, gate.load_baseline(options.file), tolerances=tolerances)
+    found = gate.check(results, options.file, tolerances=tolerances, subset=options.subset)
     if options.junit:
-        found.write_junit(options.junit)
+        write_text(options.junit, gate.to_junit(found))
     if options.summary:
-        options.summary.write_text(found.to_markdown())
-    print(found.to_markdown())
+        write_text(options.summary, gate.to_markdown(found))
+    print(gate.to_markdown(found))
     return found.exit_code
 
 
-def _tolerance(text: str) -> tuple[str, float]:
-    name, _, value = text.rpartition("=")
+def _tolerance(text: str) -> tuple[str, "Tolerance"]:
+    """Read ``METRIC=MEAN`` or ``METRIC=MEAN:CLIP``, in the metric's unit."""
+    from bench.reporting.baseline import Tolerance, default_tolerance
+
+    name, _, values = text.rpartition("=")
+    mean, _, clip = values.partition(":")
+    usual = default_tolerance(name)
+    usual_clip = usual.clip if usual and not usual.relative else math.inf
     try:
-        return name, float(value)
+        return name, Tolerance(float(mean), float(clip) if clip else usual_clip)
     except ValueError:
-        raise UsageError(f"--tolerance takes METRIC=VALUE, got {text!r}") from None
+        raise UsageError(f"--tolerance takes METRIC=MEAN[:CLIP], got {text!r}") from None
 
 
 # --- list, doctor, fetch -------------------------------------------------------------------------
@@ -317,8 +338,12 @@ def fetch(options: argparse.Namespace) -> int:
     """Download a dataset."""
     from bench.datasets import load_catalog
     from bench.fetch import fetch as download
+    from bench.fetch import progress_bar
 
     dataset = load_catalog(extra=options.datasets_file)[options.name]
-    folder = download(dataset, options.data)
-    print(folder)
+    with progress_bar() as progress:
+        done = download(dataset, options.data, progress=progress)
+    for note in done.notes:
+        say(note)
+    print(done.folder)
     return 0

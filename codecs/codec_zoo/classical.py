@@ -333,6 +333,10 @@ class Aac(FfmpegCodec):
 
     FFmpeg's coder is not the best AAC there is (fdk-aac and Apple's are better, and HE-AAC is
     another codec), but it is the one that comes with PyAV; say so where it loses.
+
+    The coder is ``twoloop`` below 32 kbit/s and ``fast`` from there: on speech, music and sounds at
+    16 kHz ``twoloop`` was better by 0.17 ViSQOL at 24 kbit/s and worse by 0.03 at 32 to 64, and at
+    128 kbit/s it spent 140 (``fast``: 135).
     """
 
     family = "aac"
@@ -362,6 +366,10 @@ class Aac(FfmpegCodec):
     @property
     def rate_control(self) -> str:
         return "abr"
+
+    @property
+    def encoder_options(self) -> Mapping[str, str]:
+        return {"aac_coder": "twoloop" if self._kbps < 32 else "fast"}
 
 
 class TelephoneCodec(FfmpegCodec):

@@ -63,6 +63,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages: dict[str, Page] = {}
         self.ranges: list[str | None] = []
+        self.conditions: list[str | None] = []
         self.sent = 0
 
     def url(self, name: str) -> str:
@@ -86,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         page = self.server.pages.get(self.path.split("?")[0])
         self.server.ranges.append(self.headers.get("Range"))
+        self.server.conditions.append(self.headers.get("If-Range"))
         if page is None:
             self.send_error(404)
         elif page.statuses:
@@ -178,6 +180,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(server, tmp_path):
     get(url, tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == DATA
     assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.conditions == [None, '"v1"', '"v1"']
     assert server.sent == len(DATA)  # no byte came twice
 
 

@@ -335,7 +335,7 @@ class Aac(FfmpegCodec):
     another codec), but it is the one that comes with PyAV; say so where it loses.
 
     The coder is ``twoloop`` below 32 kbit/s and ``fast`` from there: on speech, music and sounds at
-    16 kHz ``twoloop`` was better by 0.17 ViSQOL at 24 kbit/s and worse by 0.03 at 32 to 64, and at
+    16 kHz ``twoloop`` was better by 0.15 ViSQOL at 24 kbit/s and worse by 0.03 at 32 to 64, and at
     128 kbit/s it spent 140 (``fast``: 135).
     """
 

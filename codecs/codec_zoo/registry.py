@@ -23,6 +23,7 @@ BUILTIN: dict[str, str] = {
     "g723-1": "codec_zoo.classical:G7231",
     "g726": "codec_zoo.classical:G726",
     "codec2": "codec_zoo.codec2:Codec2",
+    "lyra": "codec_zoo.lyra:Lyra",
     "recordings": "codec_zoo.recordings:Recordings",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"
@@ -121,7 +122,8 @@ def create(codec_id: str, *, device: str = "cpu") -> Codec:
     """
     parts = parse_codec_id(codec_id)
     found = codec_class(parts.family)
-    reason = found.unavailable_reason()
+    # Weights at a path of the user's own: whether they are there, the codec itself finds out.
+    reason = None if "path" in parts.options else found.unavailable_reason()
     if reason is not None:
         raise CodecUnavailableError(reason)
     try:

@@ -1,4 +1,4 @@
-"""Golden values: small JSON files that `pytest tests/golden --regen-golden` writes, and nothing else.
+"""Golden values: small JSON files, written by `pytest tests/golden --regen-golden` alone.
 
 A regenerated file comes from independent implementations, never from the code under test, and its
 difference is explained in the commit.

@@ -87,7 +87,7 @@ def test_a_very_long_clip_is_refused_before_the_code_crashes():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_crash_stays_in_the_child():
     with pytest.raises(MeasureError, match="crashed") as caught:
-        call_isolated(lambda: os.kill(os.getpid(), 11) or 0.0, timeout_s=20)
+        call_isolated(lambda: os.kill(os.getpid(), 9) or 0.0, timeout_s=20)
     assert caught.value.reason is Reason.METRIC_ERROR
     with pytest.raises(MeasureError, match="crashed"):
         call_isolated(lambda: __import__("time").sleep(30) or 0.0, timeout_s=0.2)

@@ -202,10 +202,15 @@ def _values(results: Results, metric: str) -> pd.Series:
 
 
 def codec_colours(results: Results) -> dict[str, str]:
-    """Return the colour of every codec, the one it has in the plots."""
-    from bench.reporting import plots
+    """Return the colour of every codec: that of its family in the plots."""
+    from bench.reporting.plot_style import ANCHOR_COLOR, family_styles
 
-    return _checked(plots.codec_colors(results))
+    codecs = results.codecs.values()
+    styles = family_styles(info.family for info in codecs if info.kind != "anchor")
+    return {
+        info.codec_id: ANCHOR_COLOR if info.kind == "anchor" else styles[info.family].color
+        for info in codecs
+    }
 
 
 def _checked(colours: Mapping[str, str]) -> dict[str, str]:

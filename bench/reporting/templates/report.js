@@ -254,7 +254,7 @@ class Player {
       if (!voice || index === this.active || voice.paused || voice.seeking) return;
       const behind = position - voice.currentTime;
       if (Math.abs(behind) > 0.4) voice.currentTime = position;
-      else voice.playbackRate = Math.abs(behind) < 0.004 ? 1 : clamp(1 + 6 * behind, 0.5, 2);
+      else voice.playbackRate = Math.abs(behind) < 0.004 ? 1 : clamp(1 + 12 * behind, 0.25, 3);
     });
   }
 

@@ -16,6 +16,7 @@ from bench.errors import Reason
 from bench.reporting import media, spectrogram
 from bench.reporting.clips import choose_clips, parse_detail, primary_metric, rank_clips
 from bench.reporting.html import Figure, Tab, Table, slug, write_report
+from bench.reporting.plot_style import ANCHOR_COLOR, family_styles
 from bench.reporting.sections import failure_groups, headline_tables, overview
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import CodingKey
@@ -238,6 +239,17 @@ def test_policy_allows_only_our_script(make_results, report):
 def test_colours_are_checked(make_results, report):
     with pytest.raises(ValueError, match="Invalid RGBA"):
         report(make_results(codecs=CODECS, clips=1), colours={"opus@6kbps": "red;}</style>"})
+
+
+def test_colours_are_those_of_the_plots(make_results, report):
+    _, _, data = report(make_results(codecs=CODECS, clips=1), colours=None)
+    colours = {entry["id"]: entry["colour"] for entry in data["codecs"]}
+    styles = family_styles({"opus", "mini"})
+    assert colours == {
+        "passthrough": ANCHOR_COLOR,
+        "opus@6kbps": styles["opus"].color,
+        "mini@25tps": styles["mini"].color,
+    }
 
 
 @pytest.mark.parametrize(("text", "expected"), [("Tokens", "tokens"), ("../<é>", "tab")])

@@ -1,9 +1,9 @@
 """ViSQOL against the scores that Google publishes for its own test files.
 
-``VISQOL_CONFORMANCE_DATA`` names the folder ``testdata`` of github.com/google/visqol. Expected values:
-its ``src/include/conformance.h`` (conformance number 333). Google asks 1e-4 of its own builds; the
-Python port (visqol-python 3.8.0) was measured within 0.003 in audio mode and 0.007 in speech mode, so
-we ask 0.01.
+``VISQOL_CONFORMANCE_DATA`` names the folder ``testdata`` of github.com/google/visqol. Expected
+values: its ``src/include/conformance.h`` (conformance number 333). Google asks 1e-4 of its own
+builds; the Python port (visqol-python 3.8.0) was measured within 0.003 in audio mode and 0.007 in
+speech mode, so we ask 0.01.
 """
 
 import os

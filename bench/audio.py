@@ -69,18 +69,29 @@ class Audio:
         return self.samples.shape[1] / self.sample_rate
 
 
-def read_audio(path: Path, start_s: float = 0.0, duration_s: float | None = None) -> Audio:
+def read_audio(
+    path: Path, start_s: float = 0.0, duration_s: float | None = None, stream: int = 0
+) -> Audio:
     """Read a file, or a segment of it.
+
+    Args:
+        path: What soundfile reads, or anything FFmpeg does.
+        start_s: Where to begin, seconds.
+        duration_s: How much to read; None: to the end.
+        stream: Audio stream of a container, such as a stem of a ``.stem.mp4`` file.
 
     Raises:
         MeasureError: If the file is missing, unreadable, empty, too long, or holds NaN.
     """
     if not path.is_file():
         raise MeasureError(Reason.MISSING_FILE, f"no audio file at {path}")
-    try:
-        audio = _read_soundfile(path, start_s, duration_s)
-    except soundfile.LibsndfileError as error:
-        audio = _read_ffmpeg(path, start_s, duration_s, why=str(error))
+    if stream:
+        audio = _read_ffmpeg(path, start_s, duration_s, stream)
+    else:
+        try:
+            audio = _read_soundfile(path, start_s, duration_s)
+        except soundfile.LibsndfileError:
+            audio = _read_ffmpeg(path, start_s, duration_s)
     if audio.samples.shape[1] == 0:
         raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples")
     if not np.isfinite(audio.samples).all():
@@ -102,25 +113,30 @@ def _read_soundfile(path: Path, start_s: float, duration_s: float | None) -> Aud
     return Audio(np.ascontiguousarray(samples.T), rate)
 
 
-def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None, why: str) -> Audio:
+def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None, stream: int = 0) -> Audio:
     import av
 
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
+            streams = container.streams.audio
+            if stream >= len(streams):
+                raise MeasureError(
+                    Reason.UNREADABLE_AUDIO,
+                    f"{path} has {len(streams)} audio streams, so no stream {stream}",
+                )
             resampler = av.AudioResampler(format="fltp")
             chunks = [
                 part.to_ndarray()
-                for frame in container.decode(stream)
+                for frame in container.decode(streams[stream])
                 for part in resampler.resample(frame)
             ]
-            rate = stream.rate
-    except (av.FFmpegError, IndexError, ValueError) as error:
+            rate = streams[stream].rate
+    except (av.FFmpegError, ValueError) as error:
         raise MeasureError(
-            Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {why}; {error}"
+            Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {error}"
         ) from error
     if not chunks:
-        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples")
+        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples in stream {stream}")
     samples = np.concatenate(chunks, axis=1).astype(np.float32)
     first = round(start_s * rate)
     last = None if duration_s is None else first + round(duration_s * rate)

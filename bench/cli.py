@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     from bench import commands as implementations
 
+    if "" not in sys.path:  # codecs and metrics named my_module:MyClass lie where we are
+        sys.path.insert(0, "")
     try:
         return getattr(implementations, options.function)(options)
     except BenchError as error:

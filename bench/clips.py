@@ -12,10 +12,8 @@ from functools import lru_cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from bench.audio import Audio, Domain, read_audio
-from bench.errors import DatasetError, MeasureError, Reason, UsageError, unknown_name
+from bench.errors import DatasetError, UsageError, unknown_name
 
 #: Longest clip id; ids become file names of kept reconstructions.
 MAX_ID_LENGTH = 200
@@ -85,9 +83,7 @@ class Clip:
         Raises:
             MeasureError: If the file is missing, unreadable, empty, or holds NaN.
         """
-        if self.stream == 0:
-            return read_audio(self.path, self.start_s, self.duration_s)
-        return read_stream(self.path, self.stream, self.start_s, self.duration_s)
+        return read_audio(self.path, self.start_s, self.duration_s, self.stream)
 
 
 def _id_problem(clip_id: str) -> str | None:
@@ -116,54 +112,6 @@ def _digest_of_version(path: Path, size: int, modified_ns: int, inode: int) -> s
     # The stems of a song share one file, and a run asks for each clip's hash more than once.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_stream(
-    path: Path, stream: int, start_s: float = 0.0, duration_s: float | None = None
-) -> Audio:
-    """Read one audio stream of a container, such as a stem of a ``.stem.mp4`` file.
-
-    Raises:
-        MeasureError: If the file or the stream is missing, unreadable, empty, or holds NaN.
-    """
-    if not path.is_file():
-        raise MeasureError(Reason.MISSING_FILE, f"no audio file at {path}")
-    audio = _decode_stream(path, stream)
-    first = round(start_s * audio.sample_rate)
-    last = None if duration_s is None else first + round(duration_s * audio.sample_rate)
-    samples = audio.samples[:, first:last]
-    if samples.shape[1] == 0:
-        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples in stream {stream}")
-    if not np.isfinite(samples).all():
-        raise MeasureError(Reason.NON_FINITE_AUDIO, f"{path} holds NaN or infinity")
-    return Audio(samples, audio.sample_rate)
-
-
-def _decode_stream(path: Path, stream: int) -> Audio:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            streams = container.streams.audio
-            if stream >= len(streams):
-                raise MeasureError(
-                    Reason.UNREADABLE_AUDIO,
-                    f"{path} has {len(streams)} audio streams, so no stream {stream}",
-                )
-            resampler = av.AudioResampler(format="fltp")
-            chunks = [
-                part.to_ndarray()
-                for frame in container.decode(streams[stream])
-                for part in resampler.resample(frame)
-            ]
-            rate = streams[stream].rate
-    except (av.FFmpegError, ValueError) as error:
-        raise MeasureError(
-            Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {error}"
-        ) from error
-    if not chunks:
-        raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples in stream {stream}")
-    return Audio(np.concatenate(chunks, axis=1).astype(np.float32), rate)
 
 
 def select(

@@ -296,8 +296,8 @@ def _list_datasets(options: argparse.Namespace) -> None:
     from bench.datasets import load_catalog
 
     for name, dataset in load_catalog(extra=options.datasets_file).items():
-        here = dataset.folder().is_dir()
-        missing = None if here else f"not here; run_bench.py fetch {name}"
+        remedy = f"run_bench.py fetch {name}" if dataset.sources else dataset.supply
+        missing = None if dataset.folder().is_dir() else f"not here; {remedy}"
         _print_entry(f"{name}  ({dataset.license})", dataset.title, missing)
 
 
@@ -321,7 +321,6 @@ def doctor(options: argparse.Namespace) -> int:
     from codec_zoo import CodecError
     from codec_zoo.conformance import run_conformance
 
-    sys.path.insert(0, "")  # so that an adapter in the current folder is found
     failed = False
     for codec_id in options.codec:
         try:

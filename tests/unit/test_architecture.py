@@ -26,9 +26,20 @@ ALLOWED = {
     "bench.errors": (),
     "bench.store": ("bench.errors",),
     "bench.results": ("bench.errors", "bench.store", "bench.stats"),
-    "bench.datasets": ("bench.datasets", "bench.loaders", "bench.audio", "bench.errors"),
-    "bench.loaders": ("bench.datasets", "bench.audio", "bench.errors"),
-    "bench.fetch": ("bench.datasets", "bench.errors"),
+    "bench.clips": ("bench.audio", "bench.errors"),
+    "bench.schema": ("bench.errors",),
+    "bench.archives": ("bench.errors",),
+    "bench.download": ("bench.errors",),
+    "bench.loaders": ("bench.clips", "bench.schema", "bench.audio", "bench.errors"),
+    "bench.datasets": (
+        "bench.archives",
+        "bench.clips",
+        "bench.loaders",
+        "bench.schema",
+        "bench.audio",
+        "bench.errors",
+    ),
+    "bench.fetch": ("bench.archives", "bench.datasets", "bench.download", "bench.errors"),
     "bench": ("bench", "codec_zoo"),
 }
 #: Third-party packages that would make a cheap part dear.

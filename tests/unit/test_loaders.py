@@ -13,8 +13,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.audio import Domain
-from bench.clips import Clip, read_stream
+from bench.audio import Domain, read_audio
+from bench.clips import Clip
 from bench.datasets import folder_dataset
 from bench.errors import DatasetError, MeasureError, Reason
 from bench.loaders import (
@@ -384,14 +384,14 @@ def test_reading_a_stream_fails_with_a_reason(stem_file, tmp_path):
     ]
     for path, stream, start_s, reason in expected:
         with pytest.raises(MeasureError) as error:
-            read_stream(path, stream, start_s)
+            read_audio(path, start_s, stream=stream)
         assert error.value.reason is reason
 
 
 def test_stream_zero_of_a_wav_file_is_the_file(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
     assert Clip("a", "set", Domain.SOUND, tmp_path / "a.wav").read().samples.shape == (1, 800)
-    assert read_stream(tmp_path / "a.wav", 0).samples.shape == (1, 800)
+    assert read_audio(tmp_path / "a.wav").samples.shape == (1, 800)
 
 
 def test_json_lines_with_a_mark_at_the_start(tmp_path):

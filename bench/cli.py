@@ -69,6 +69,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_report,
         _add_compare,
         _add_baseline,
+        _add_paper,
         _add_list,
         _add_doctor,
         _add_fetch,
@@ -177,6 +178,7 @@ def _add_compare(commands: Commands) -> None:
     add("first", type=Path, help="a run's folder")
     add("second", type=Path, nargs="?", help="another run's folder")
     add("--codecs", type=_names, help="two codec ids: the second is compared with the first")
+    add("--published", action="store_true", help="compare one run with what papers published")
     add("--out", type=Path, help="also write the comparison to this CSV file")
 
 
@@ -212,6 +214,22 @@ def _add_tolerances(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC=MEAN[:CLIP]",
         help="how much a metric may get worse, on average and on one clip (may be given often)",
     )
+
+
+def _add_paper(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "paper",
+        "paper",
+        "score the audio released with the SemantiCodec paper, beside its Table II",
+        "paper --audio SemantiCodec/audio --out runs/paper",
+    )
+    add = parser.add_argument
+    add("--audio", type=Path, help="folder of one folder per system (default: as fetched)")
+    add("--out", type=Path, default=Path("reports/runs/paper"), help="default: %(default)s")
+    add("--transcripts", type=Path, help="CSV or JSONL with columns clip and text, for WER")
+    add("--metrics", type=_names, help="metric names (default: those of the paper, in variants)")
+    _add_execution(parser)
 
 
 def _add_list(commands: Commands) -> None:

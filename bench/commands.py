@@ -201,6 +201,8 @@ def compare(options: argparse.Namespace) -> int:
     from bench.stats.compare import compare_codecs, compare_runs
 
     first = Results.load(options.first)
+    if options.published:
+        return _compare_published(first, options.out)
     if options.second:
         table = compare_runs(first, Results.load(options.second), options.codecs)
     elif options.codecs and len(options.codecs) == 2:
@@ -210,6 +212,24 @@ def compare(options: argparse.Namespace) -> int:
     _print_comparison(table)
     if options.out:
         write_rows(table, options.out)
+    return 0
+
+
+def _compare_published(results: "Results", out: Path | None) -> int:
+    """Print our means beside published ones."""
+    from bench.reporting.reference_points import compare_with_published, load_points
+
+    table = compare_with_published(results, load_points())
+    headings = ("codec", "domain", "metric", "ours", "published", "difference", "clips", "source")
+    rows: list[list[str]] = []
+    for row in table.to_dict("records"):
+        values = [f"{row['ours']:.4g}", f"{row['published']:.4g}", f"{row['difference']:+.3g}"]
+        source = f"{row['source']}{' (secondary)' if row['secondary'] else ''}"
+        names = [str(row[name]) for name in ("codec", "domain", "metric")]
+        rows.append([*names, *values, str(row["n"]), source])
+    _print_table("ours minus published; the clips differ", headings, rows)
+    if out:
+        write_rows(table, out)
     return 0
 
 
@@ -258,6 +278,27 @@ def _tolerance(text: str) -> tuple[str, "Tolerance"]:
         return name, Tolerance(float(mean), float(clip) if clip else usual_clip)
     except ValueError:
         raise UsageError(f"--tolerance takes METRIC=MEAN[:CLIP], got {text!r}") from None
+
+
+# --- paper ---------------------------------------------------------------------------------------
+
+
+def paper(options: argparse.Namespace) -> int:
+    """Score the audio released with a paper, and set the paper's values beside."""
+    from bench.paper import run_paper, write_paper
+
+    with console_progress(error_console, plain=options.plain) as progress:
+        done = run_paper(
+            options.audio,
+            options.out,
+            transcripts=options.transcripts,
+            metrics=options.metrics,
+            execution=_execution(options),
+            progress=progress,
+        )
+    say(f"comparison with the paper: {write_paper(done, options.out)}")
+    say(f"scores: {options.out / 'scores.csv'}")
+    return _exit_code(done.results.rows)
 
 
 # --- list, doctor, fetch -------------------------------------------------------------------------

@@ -65,6 +65,15 @@ class PaperRun:
     results: Results
     systems: dict[str, System]
 
+    def system_table(self) -> pd.DataFrame:
+        """Return what is known of each system: system, family, codec, variant, kbps."""
+        rows = [
+            (name, system.family, *system.published, system.kbps)
+            for name, system in self.systems.items()
+        ]
+        names = ["system", "family", "codec", "variant", "kbps"]
+        return pd.DataFrame(rows, columns=names).astype({"kbps": "float64"})
+
     def scores(self) -> pd.DataFrame:
         """Return one row per clip, system and metric, with :data:`SCORE_COLUMNS`."""
         rows = self.results.rows.rename(columns={"codec": "system", "nominal_kbps": "kbps"})
@@ -101,6 +110,24 @@ def run_paper(
     plan, systems = plan_paper(audio or default_audio(), transcripts, metrics)
     results = run_prepared(plan, out, execution or Execution(), progress)
     return PaperRun(relabelled(results, systems), {s.folder: s for s in systems.values()})
+
+
+def write_paper(run: PaperRun, out: Path) -> Path:
+    """Write ``scores.csv``, the comparison with the paper, and the usual report.
+
+    Returns:
+        The comparison, a Markdown file.
+    """
+    from bench.reporting.publish import publish
+    from bench.reporting.reference_points import load_points
+    from bench.reporting.reproduction import write_reproduction
+
+    scores, partial = out / "scores.csv", out / "scores.csv.part"
+    run.scores().to_csv(partial, index=False)
+    partial.replace(scores)
+    path = write_reproduction(run.results, run.system_table(), load_points(), out)
+    publish(run.results, out)
+    return path
 
 
 def default_audio() -> Path:

@@ -44,10 +44,10 @@ _SEMANTICODEC = ("semanticodec", "")
 #: In the order of Table II.
 SYSTEMS = (
     System("groundtruth", "groundtruth", published=("groundtruth", ""), kind="anchor"),
-    System("descript_codec_6kbps", "dac", 6.0, _OFFICIAL_DAC, ("dac_6kbps",)),
-    System("encodec_24k_6kbps", "encodec", 6.0, _ENCODEC),
-    System("encodec_24k_3kbps", "encodec", 3.0, _ENCODEC),
-    System("encodec_24k_1_5kbps", "encodec", 1.5, _ENCODEC),
+    System("descript_codec_6kbps", "dac-16khz", 6.0, _OFFICIAL_DAC, ("dac_6kbps",)),
+    System("encodec_24k_6kbps", "encodec-24khz", 6.0, _ENCODEC),
+    System("encodec_24k_3kbps", "encodec-24khz", 3.0, _ENCODEC),
+    System("encodec_24k_1_5kbps", "encodec-24khz", 1.5, _ENCODEC),
     System("hifi-codec-2kbps", "hifi-codec", 2.0, ("hifi-codec", "")),
     System("descript_codec_0_47kbps", "dac-retrained", 0.47, _RETRAINED_DAC, ("dac_0_47kbps",)),
     System("descript_codec_0_71kbps", "dac-retrained", 0.78, _RETRAINED_DAC, ("dac_0_71kbps",)),

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     SILENT_REFERENCE = "silent_reference"
     SILENT_DEGRADED = "silent_degraded"
     TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
     LENGTH_MISMATCH = "length_mismatch"
     WRONG_SAMPLE_RATE = "wrong_sample_rate"
     # the metric

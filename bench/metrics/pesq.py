@@ -60,7 +60,7 @@ class _Pesq(Metric):
         check_degraded_not_silent(pair)
         if pair.reference.duration_s > MAXIMUM_S:
             raise MeasureError(
-                Reason.METRIC_ERROR,
+                Reason.TOO_LONG,
                 f"PESQ is for 8 to 30 s and fails beyond {MAXIMUM_S:g} s; the clip has "
                 f"{pair.reference.duration_s:.0f} s: cut it",
             )

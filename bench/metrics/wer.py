@@ -7,11 +7,12 @@ Rows keep ``edits`` and ``words`` (for CER: characters), because a corpus is sco
 over total words, not as a mean of ratios.
 
 Loops. Whisper sometimes answers unintelligible speech with one phrase repeated dozens of times. One
-such clip can have an error rate of 8 and triple a system's mean, which says more on the recogniser
-than on the codec; dropping the clip would flatter the codec, whose speech it could not follow. So
-a hypothesis that loops (Whisper's own sign: a compression ratio above 2.4, where the reference text
-has none) counts as wholly wrong and no worse: its edits are capped at the number of words. The row
-says ``loop: true`` and keeps ``edits_uncapped``. ``wer:loops=keep`` counts everything.
+such clip can have an error rate of 8 and triple a system's rate, which says more on the recogniser
+than on the codec; dropping the clip would flatter the codec, whose speech it could not follow. A
+hypothesis that loops (Whisper's own sign: a compression ratio above 2.4, where the reference text
+has none) is therefore flagged, ``loop: true``, and counted below every table; its edits count as
+they are, as everybody counts them. ``wer:loops=cap`` is another variant, which counts it as wholly
+wrong and no worse: edits capped at the number of words, ``edits_uncapped`` beside them.
 """
 
 from abc import abstractmethod
@@ -30,7 +31,7 @@ from bench.metrics.recognizers import (
     create_recognizer,
 )
 
-LOOP_RULES = ("cap", "keep")
+LOOP_RULES = ("keep", "cap")
 
 
 class _ErrorRate(Metric):
@@ -40,7 +41,7 @@ class _ErrorRate(Metric):
         model: The recogniser's model: a name or a path.
         backend: ``faster-whisper`` or ``openai-whisper``.
         device: ``cpu`` or ``cuda``.
-        loops: ``cap`` or ``keep``, see above.
+        loops: ``keep`` or ``cap``, see above.
     """
 
     domains = frozenset({Domain.SPEECH})
@@ -55,7 +56,7 @@ class _ErrorRate(Metric):
         model: str = BUNDLED_MODEL,
         backend: str = "faster-whisper",
         device: str = "cpu",
-        loops: str = "cap",
+        loops: str = "keep",
     ) -> None:
         if loops not in LOOP_RULES:
             raise unknown_name("rule for loops", loops, LOOP_RULES)

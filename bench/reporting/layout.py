@@ -105,6 +105,7 @@ class TableSet:
     legend: str
     not_measured: tuple[str, ...]
     failures: tuple[str, ...]
+    loops: tuple[str, ...]
     identities: tuple[str, ...]
 
     @property
@@ -113,6 +114,7 @@ class TableSet:
         lists = [
             ("Codecs that could not run", self.not_measured),
             ("Without a value", self.failures),
+            ("Recogniser loops, which inflate error rates", self.loops),
             ("Metrics", self.identities),
         ]
         return [(heading, entries) for heading, entries in lists if entries]
@@ -143,6 +145,7 @@ def build_tables(
         legend=_legend(summary),
         not_measured=tuple(f"{codec}: {reason}" for codec, reason in absent.items()),
         failures=tuple(_failures(available, metrics)),
+        loops=tuple(_loops(results.rows[results.rows["metric"].isin(measured)])),
         identities=tuple(_identity(info) for info in metrics),
     )
 
@@ -298,6 +301,13 @@ def _failures(summary: pd.DataFrame, metrics: Sequence[MetricInfo]) -> Iterator[
     for (codec, domain, reasons), names in found.items():
         place = f"{codec}, {domain}" if domain else codec
         yield f"{place}: {reasons} ({', '.join(names)})"
+
+
+def _loops(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield where the recogniser repeated a phrase over and over (bench.metrics.wer)."""
+    flagged = rows[rows["detail"].str.contains('"loop": true', regex=False)]
+    for (codec, metric), part in flagged.groupby(["codec", "metric"], sort=False):
+        yield f"{codec}, {metric}: {len(part)} clips ({', '.join(part['clip'].head(5))})"
 
 
 def _identity(info: MetricInfo) -> str:

@@ -34,7 +34,7 @@ class Script:
         return self.lines.pop(0)
 
 
-def measure(name: str, said: str, *heard: str, loops: str = "cap", ratio: float = 1.2):
+def measure(name: str, said: str, *heard: str, loops: str = "keep", ratio: float = 1.2):
     metric = metrics.create(f"{name}:loops={loops}").__class__(loops=loops)
     metric.recognizer = Script(*(Transcript(line, ratio) for line in heard))
     pair = Pair(Signal(WAVE, 16000), Signal(WAVE * 0.5, 16000), Domain.SPEECH, said)
@@ -65,18 +65,19 @@ def test_both_texts_are_normalised():
     assert measure("wer", "Mr. Gray isn't twenty-five!", "mister grey is not 25").value == 0.0
 
 
-def test_a_loop_is_wholly_wrong_and_no_worse():
+def test_a_capped_loop_is_wholly_wrong_and_no_worse():
     looped = "and then " * 60
-    measured = measure("wer", "we walked home", looped, ratio=11.0)
+    measured = measure("wer", "we walked home", looped, loops="cap", ratio=11.0)
     assert measured.value == 1.0
     assert measured.detail["loop"] is True
     assert measured.detail["edits"] == 3
     assert measured.detail["edits_uncapped"] == 120
 
 
-def test_loops_are_kept_on_request():
-    measured = measure("wer", "we walked home", "and then " * 60, loops="keep", ratio=11.0)
+def test_loops_are_flagged_and_counted_as_they_are():
+    measured = measure("wer", "we walked home", "and then " * 60, ratio=11.0)
     assert measured.value == 40.0
+    assert measured.detail["edits"] == 120
     assert measured.detail["loop"] is True
 
 

@@ -189,3 +189,14 @@ def test_files(small, tmp_path):
     paths = write_tables(small, tmp_path / "out", reference="a_b@2kbps")
     assert [path.name for path in paths] == ["summary.csv", "tables.md", "tables.tex"]
     assert "significantly" in paths[1].read_text(encoding="utf-8")
+
+
+def test_recogniser_loops_are_named_below_the_tables(small):
+    rows = small.rows.copy()
+    clip = rows.index[rows["metric"] == rows["metric"].iloc[0]][0]
+    rows.loc[clip, "detail"] = '{"edits": 40, "words": 3, "loop": true}'
+    rows.loc[rows.index != clip, "detail"] = '{"edits": 1, "words": 3, "loop": false}'
+    tables = build_tables(replace(small, rows=rows), small.table(resamples=99))
+    codec, metric, name = rows.loc[clip, ["codec", "metric", "clip"]]
+    assert tables.loops == (f"{codec}, {metric}: 1 clips ({name})",)
+    assert "Recogniser loops" in to_markdown(tables)

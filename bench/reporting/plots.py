@@ -18,9 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from bench.errors import unknown_name
+from bench.reporting.plot_axes import name_levels, set_bitrate_axis, value_limits
 from bench.reporting.plot_style import (
     ANCHOR_COLOR,
     COLUMN_WIDTH,
@@ -28,7 +29,6 @@ from bench.reporting.plot_style import (
     PAGE_WIDTH,
     PANEL_HEIGHT,
     RC,
-    SMALL_FONT_SIZE,
     FamilyStyle,
     family_styles,
 )
@@ -42,13 +42,6 @@ PLOT_COLUMNS = (
 PUBLISHED_COLUMNS = ("codec", "kbps", "metric", "domain", "value", "source")
 #: With more lines than this, bands would cover each other: bars are drawn instead.
 MOST_BANDS = 6
-MOST_TICKS = 8
-#: Levels further from the points than this share of their range are named at the edge instead.
-FAR_LEVEL = 0.75
-#: How many names of levels fit above each other.
-LINES_PER_PANEL = 14
-#: Share of the width that is kept free of points for the names of the levels.
-LEVEL_NAMES_WIDTH = 0.3
 
 
 def plot_table(
@@ -110,11 +103,11 @@ def plot_metric(
         panels[0].set_ylabel(metric.label)
         columns = math.ceil(len(handles) / rows) if rows else 1
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-        _set_bitrate_axis(panels, table)
+        set_bitrate_axis(panels, table)
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # sizes stay now; level names are placed by them
         for panel, domain in zip(panels, domains, strict=True):
-            _name_levels(panel, table[(table["domain"] == domain) & (table["role"] == "anchor")])
+            name_levels(panel, table[table["domain"] == domain])
     return figure
 
 
@@ -248,11 +241,11 @@ def _draw_panel(panel: Axes, table: pd.DataFrame, styles: Mapping[str, FamilySty
             line["kbps"], line["value"], ls="", marker=style.marker, color=style.color,
             markerfacecolor="white", markeredgewidth=0.9, zorder=4,
         )  # fmt: skip
-    low, high = _value_range(table)
-    panel.set_ylim(low, high)
+    limits = value_limits(table)
+    panel.set_ylim(limits.low, limits.high)
     panel.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     for level in table.loc[table["role"] == "anchor", "value"]:
-        if low <= level <= high:
+        if limits.lowest <= level <= limits.highest:
             panel.axhline(level, ls=(0, (4, 3)), lw=0.7, color=ANCHOR_COLOR, zorder=2)
 
 
@@ -270,87 +263,6 @@ def _draw_family(panel: Axes, line: pd.DataFrame, style: FamilyStyle, bands: boo
         line["kbps"], line["value"], ls=style.line, color=style.color, marker=style.marker,
         markeredgewidth=0, zorder=4,
     )  # fmt: skip
-
-
-def _value_range(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the limits of the y axis: all points, and the levels that are not far from them.
-
-    Room is kept at the edges for the names of those that are far.
-    """
-    levels = table.loc[table["role"] == "anchor", "value"]
-    points = table[table["role"] != "anchor"]
-    shown = pd.concat([points["value"], points["low"], points["high"]]).dropna()
-    if shown.empty:
-        shown = levels
-    reach = FAR_LEVEL * (shown.max() - shown.min())
-    below, above = levels < shown.min() - reach, levels > shown.max() + reach
-    near = levels[~below & ~above]
-    low, high = min([*near, shown.min()]), max([*near, shown.max()])
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    lines = int(below.sum() + above.sum())
-    line = (high - low + 2 * margin) / max(LINES_PER_PANEL - lines, 5)
-    return low - margin - line * below.sum(), high + margin + line * above.sum()
-
-
-def _set_bitrate_axis(panels: Sequence[Axes], table: pd.DataFrame) -> None:
-    """Make the x axes logarithmic with ticks at powers of two, and keep room for level names."""
-    rates = table["kbps"].dropna()
-    low, high = (rates.min() / 1.3, rates.max() * 1.3) if len(rates) else (1.0, 2.0)
-    ticks = _ticks(low, high, MOST_TICKS if len(panels) == 1 else MOST_TICKS - 1)
-    if (table["role"] == "anchor").any():
-        high = low * (high / low) ** (1 / (1 - LEVEL_NAMES_WIDTH))
-    for panel in panels:
-        panel.set_xscale("log")
-        panel.set_xlim(low, high)
-        panel.xaxis.set_major_locator(FixedLocator(ticks if len(rates) else []))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-        panel.xaxis.set_minor_locator(NullLocator())
-
-
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return powers of two, thinned out where they are many, with 1.5 times where they are few."""
-    exponents = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
-    powers = [2.0**exponent for exponent in exponents if low <= 2.0**exponent <= high]
-    if len(powers) > 2:
-        return powers[:: math.ceil(len(powers) / most)]
-    halves = [factor * 2.0**exponent for exponent in exponents for factor in (1, 1.5)]
-    return [rate for rate in halves if low <= rate <= high]
-
-
-def _name_levels(panel: Axes, levels: pd.DataFrame) -> None:
-    """Write the names of the levels at the right edge, moved apart where they would overlap."""
-    low, high = panel.get_ylim()
-    levels = levels.sort_values("value")
-    points_per_unit = panel.get_window_extent().height * 72 / panel.figure.dpi / (high - low)
-    gap = 1.25 * SMALL_FONT_SIZE / points_per_unit
-    bottom, top = low + 0.7 * gap, high - 0.5 * gap
-    inside = [min(max(value, bottom), top) for value in levels["value"]]
-    heights = spread_apart(inside, gap, top)
-    for height, codec, value in zip(heights, levels["codec"], levels["value"], strict=True):
-        edge = "" if low <= value <= high else f" {value:.3g} {'↓' if value < low else '↑'}"
-        panel.text(
-            1.0, height, f"{codec}{edge}", transform=panel.get_yaxis_transform(), ha="right",
-            va="center_baseline", fontsize=SMALL_FONT_SIZE, color=ANCHOR_COLOR, zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
-
-
-def spread_apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
-    """Return ascending heights moved as little as needed to be ``gap`` apart and below ``top``.
-
-    Example:
-        >>> spread_apart([1.0, 1.5, 4.0], gap=1.0, top=4.0)
-        [1.0, 2.0, 4.0]
-        >>> spread_apart([3.0, 3.5, 4.0], gap=1.0, top=4.0)
-        [2.0, 3.0, 4.0]
-    """
-    placed: list[float] = []
-    for height in heights:
-        placed.append(max(height, placed[-1] + gap) if placed else height)
-    for index in range(len(placed) - 1, -1, -1):
-        limit = top if index == len(placed) - 1 else placed[index + 1] - gap
-        placed[index] = min(placed[index], limit)
-    return placed
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

@@ -23,6 +23,7 @@ from semanticodec.checkpoint import codebook_hash
 from semanticodec.config import SemantiCodecConfig
 from semanticodec.decoding import DecodeItem, Decoder
 from semanticodec.errors import TokenError
+from semanticodec.fastconv import set_fast
 from semanticodec.hub import load_model
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import PRESETS, DecodeSettings, Execution, autocast_dtype, preset
@@ -115,9 +116,9 @@ class SemantiCodec:
     def to(self, device: str | torch.device) -> Self:
         """Move everything, codebooks included, to a device."""
         self.model.to(device)
-        if self.execution.channels_last:
-            self.model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.model.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.channels_last if self.execution.channels_last else torch.contiguous_format
+        self.model.unet.to(memory_format=layout)  # type: ignore[call-overload]
+        set_fast(self.model, self.execution.fast_convolutions)
         return self
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import VAEConfig
+from semanticodec.fastconv import Conv2d
 
 
 class ResBlock(nn.Module):
@@ -18,9 +19,9 @@ class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inputs, eps=1e-6)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = nn.GroupNorm(groups, outputs, eps=1e-6)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class UpLevel(nn.Module):
         self.blocks = nn.ModuleList(
             ResBlock(width, outputs, config.norm_groups) for width in widths
         )
-        self.upsample = nn.Conv2d(outputs, outputs, 3, padding=1) if upsample else None
+        self.upsample = Conv2d(outputs, outputs, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H', W']``."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import VocoderConfig
+from semanticodec.fastconv import Conv1d
 
 SLOPE = 0.1  # of the leaky ReLUs, except the last, which has torch's default of 0.01
 
@@ -22,11 +23,11 @@ class ResBlock(nn.Module):
     def __init__(self, width: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
         self.dilated = nn.ModuleList(
-            nn.Conv1d(width, width, kernel, dilation=rate, padding=(kernel - 1) * rate // 2)
+            Conv1d(width, width, kernel, dilation=rate, padding=(kernel - 1) * rate // 2)
             for rate in dilations
         )
         self.plain = nn.ModuleList(
-            nn.Conv1d(width, width, kernel, padding=(kernel - 1) // 2) for _ in dilations
+            Conv1d(width, width, kernel, padding=(kernel - 1) // 2) for _ in dilations
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 
+from semanticodec import released
 from semanticodec.config import (
     AcousticConfig,
     AudioMAEConfig,
@@ -26,6 +27,7 @@ from semanticodec.config import (
     operating_point,
 )
 from semanticodec.model import SemantiCodecModel
+from semanticodec.semantic import stack_patches
 
 VARIABLE = "SEMANTICODEC_GOLDEN"
 
@@ -167,6 +169,24 @@ def load_detweights(folder: Path):
     return module
 
 
+class Encoded:
+    """Every intermediate of the encoder for one signal."""
+
+    def __init__(self, model: SemantiCodecModel, wave: torch.Tensor) -> None:
+        config = model.config
+        padded, self.positions = released.prepare(wave, 16000, config)
+        self.mel = model.frontend.features(padded[None], len(padded) // 160)
+        windows = self.mel.reshape(-1, config.audiomae.num_frames, 128)
+        self.patches = model.audiomae(windows)
+        self.represented = stack_patches(self.patches, config.audiomae.grid, config.semantic)
+        semantic = model.semantic.encode(self.represented)
+        self.latents = model.acoustic.latents(
+            self.represented, model.semantic.decode(semantic), model.valid_positions(windows)
+        )
+        both = torch.stack((semantic, model.acoustic.quantize(self.latents)), -1)
+        self.tokens = both.flatten(0, 1)[None, : self.positions]
+
+
 class Golden:
     """One golden file: its arrays, its signals, and the model that made them."""
 
@@ -177,6 +197,7 @@ class Golden:
         self.token_rate = int(released_name(path)[1])
         self.tiny = is_tiny(path)
         self.model = self._build()
+        self._encoded: dict[str, Encoded] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -199,6 +220,13 @@ class Golden:
             samples, _ = soundfile.read(path, dtype="float32")
         assert len(samples) == int(self[f"{signal}_n"])
         return torch.from_numpy(samples)[None]
+
+    @torch.no_grad()
+    def encoded(self, signal: str) -> "Encoded":
+        """What the encoder makes of a signal; each is computed once."""
+        if signal not in self._encoded:
+            self._encoded[signal] = Encoded(self.model, self.wave(signal))
+        return self._encoded[signal]
 
     def _build(self) -> SemantiCodecModel:
         config = operating_point(self.token_rate, 4096)

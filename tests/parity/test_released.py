@@ -6,7 +6,6 @@ largest floor seen in the recorded files stands in.
 """
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import torch
 
 from semanticodec import released
 from semanticodec.diffusion.schedule import make_ladder
+from semanticodec.fastconv import set_fast
 from semanticodec.settings import DecodeSettings, Execution
 
 FACTOR = 4.0
@@ -38,64 +38,43 @@ def difference(ours: torch.Tensor | np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-@dataclass
-class Features:
-    """What the encoder makes of one signal on the way to tokens."""
-
-    mel: torch.Tensor
-    windows: torch.Tensor
-    positions: int
-
-
-def features_of(golden, signal: str) -> Features:
-    config = golden.model.config
-    wave, positions = released.prepare(golden.wave(signal), 16000, config)
-    frames = len(wave) // 160
-    mel = golden.model.frontend.features(wave[None], frames)
-    return Features(mel, mel.reshape(-1, config.audiomae.num_frames, 128), positions)
-
-
-def latents_of(golden, windows: torch.Tensor) -> torch.Tensor:
-    model = golden.model
-    represented = model.represent(windows)
-    centroids = model.semantic.decode(model.semantic.encode(represented))
-    return model.acoustic.latents(represented, centroids, model.valid_positions(windows))
-
-
 def test_front_end(golden):
     for signal in golden.signals:
-        features = features_of(golden, signal)
-        assert features.mel.shape == tuple(golden[f"{signal}_mel_shape"])
-        assert difference(features.mel[0, ::37], golden[f"{signal}_mel_rows"]) < MEL_TOLERANCE
-        assert features.positions == int(np.ceil(golden[f"{signal}_target_token_len"]))
+        encoded = golden.encoded(signal)
+        assert encoded.mel.shape == tuple(golden[f"{signal}_mel_shape"])
+        assert difference(encoded.mel[0, ::37], golden[f"{signal}_mel_rows"]) < MEL_TOLERANCE
+        assert encoded.positions == int(np.ceil(golden[f"{signal}_target_token_len"]))
 
 
 def test_audiomae_and_stacking(golden):
-    model = golden.model
     for signal in golden.signals:
         if f"{signal}_rep_rows" not in golden.arrays:
             continue
-        windows = features_of(golden, signal).windows
+        encoded = golden.encoded(signal)
         # the recorded rows count from the class token, which we drop
-        patches = model.audiomae(windows)[0, 31::32]
-        assert difference(patches, golden[f"{signal}_mae_rows"][1:]) < FEATURE_TOLERANCE
-        represented = model.represent(windows)[0, ::32]
-        assert difference(represented, golden[f"{signal}_rep_rows"]) < FEATURE_TOLERANCE
+        rows = golden[f"{signal}_mae_rows"][1:]
+        assert difference(encoded.patches[0, 31::32], rows) < FEATURE_TOLERANCE
+        rows = golden[f"{signal}_rep_rows"]
+        assert difference(encoded.represented[0, ::32], rows) < FEATURE_TOLERANCE
 
 
 def test_acoustic_encoder(golden):
     for signal in golden.signals:
-        latents = latents_of(golden, features_of(golden, signal).windows)
-        expected = golden[f"{signal}_lin_rows"]
-        assert difference(latents[:, ::64], expected) < FEATURE_TOLERANCE
+        rows = golden[f"{signal}_lin_rows"]
+        assert difference(golden.encoded(signal).latents[:, ::64], rows) < FEATURE_TOLERANCE
 
 
 def test_tokens_are_equal(golden):
     for signal in golden.signals:
-        tokens = released.encode(golden.model, golden.wave(signal), 16000, 8)
-        assert tokens.dtype == torch.int64
         expected = torch.from_numpy(golden[f"{signal}_tokens"]).long()
-        assert torch.equal(tokens, expected), f"signal {signal}"
+        assert torch.equal(golden.encoded(signal).tokens, expected), f"signal {signal}"
+
+
+def test_whole_encoder(golden):
+    """The entry point gives what its parts give, whatever the number of windows at a time."""
+    signal = min(golden.signals, key=lambda name: int(golden[f"{name}_n"]))
+    tokens = released.encode(golden.model, golden.wave(signal), 16000, 1)
+    assert torch.equal(tokens, golden.encoded(signal).tokens)
 
 
 def test_condition(golden):
@@ -129,8 +108,17 @@ def test_one_denoiser_call(golden):
 def test_decode(golden):
     if not golden.decodes:
         pytest.skip("no decode recorded")
+    set_fast(golden.model, False)
     for name in golden.decodes:
         check_decode(golden, name)
+
+
+def test_decode_with_fast_convolutions(golden):
+    """The fast forms of the VAE's and vocoder's convolutions keep the same tolerance."""
+    if golden.tiny or not golden.decodes:
+        pytest.skip("the reduced models are too narrow for them")
+    set_fast(golden.model, True)
+    check_decode(golden, min(golden.decodes, key=lambda name: golden[f"{name}_t"].size))
 
 
 def check_decode(golden, name: str) -> None:

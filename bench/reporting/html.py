@@ -181,7 +181,7 @@ def player_data(
                 "label": info.label,
                 "unit": f"{info.unit} {info.arrow}".strip(),
                 "higher": info.higher_is_better,
-                "decimals": sections.decimals_for(_values(results, name)),
+                "decimals": sections.decimals_for(info, _values(results, name)),
             }
             for name, info in results.metrics.items()
         ],
@@ -203,14 +203,9 @@ def _values(results: Results, metric: str) -> pd.Series:
 
 def codec_colours(results: Results) -> dict[str, str]:
     """Return the colour of every codec: that of its family in the plots."""
-    from bench.reporting.plot_style import ANCHOR_COLOR, family_styles
+    from bench.reporting import plots
 
-    codecs = results.codecs.values()
-    styles = family_styles(info.family for info in codecs if info.kind != "anchor")
-    return {
-        info.codec_id: ANCHOR_COLOR if info.kind == "anchor" else styles[info.family].color
-        for info in codecs
-    }
+    return _checked(plots.codec_colors(results))
 
 
 def _checked(colours: Mapping[str, str]) -> dict[str, str]:

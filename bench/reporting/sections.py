@@ -1,6 +1,7 @@
 """What the tabs of the HTML report show, as plain values: the templates only lay them out."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,8 +10,9 @@ import pandas as pd
 
 from bench.errors import Reason, Status
 from bench.reporting.frames import as_number, as_records, as_text
-from bench.reporting.layout import MARKS, format_kbps
+from bench.reporting.layout import MARKS, UNIT_DECIMALS, format_kbps
 from bench.results import CodecInfo, MetricInfo, Results
+from bench.stats.cells import domain_rank
 
 #: Reasons that are no news: the metric is not meant for such clips.
 NOT_APPLICABLE = frozenset({Reason.NOT_FOR_DOMAIN, Reason.NO_TRANSCRIPT})
@@ -33,8 +35,9 @@ class Column:
     higher_is_better: bool | None
 
     def text(self, value: float) -> str:
-        """Return a value with this column's digits."""
-        return f"{value:.{self.decimals}f}".replace("-", "\N{MINUS SIGN}")
+        """Return a value with this column's digits; a rounded zero has no sign."""
+        text = f"{value:.{self.decimals}f}"
+        return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,25 @@ def headline_tables(results: Results, summary: pd.DataFrame) -> list[HeadlineTab
         results: For the order of codecs and metrics, and their descriptions.
         summary: As :func:`bench.stats.summary.summarize` gives it.
     """
-    domains = summary.groupby("domain", sort=False)
-    tables = [_headline_table(results, str(domain), part) for domain, part in domains]
+    means = summary.loc[summary["n"] > 0, ["metric", "mean"]].set_index("metric")["mean"]
+    decimals = {
+        name: decimals_for(info, means.loc[means.index == name])
+        for name, info in results.metrics.items()
+    }
+    tables = [
+        _headline_table(results, str(domain), part, decimals)
+        for domain, part in summary.groupby("domain", sort=False)
+    ]
     real = set(results.clips["domain"])
     return [table for table in tables if table.columns or table.domain in real]
 
 
-def _headline_table(results: Results, domain: str, part: pd.DataFrame) -> HeadlineTable:
+def _headline_table(
+    results: Results, domain: str, part: pd.DataFrame, decimals: Mapping[str, int]
+) -> HeadlineTable:
     measured = part[part["n"] > 0]
     names = [name for name in results.metrics if (measured["metric"] == name).any()]
-    columns = [
-        _column(results.metrics[name], measured.loc[measured["metric"] == name, "mean"])
-        for name in names
-    ]
+    columns = [_column(results.metrics[name], decimals[name]) for name in names]
     scales = {name: _scale(part[part["metric"] == name]) for name in names}
     best = {column.metric: _best(column, part) for column in columns}
     codecs = [codec for codec in results.codecs if (part["codec"] == codec).any()]
@@ -113,7 +122,7 @@ def _headline_table(results: Results, domain: str, part: pd.DataFrame) -> Headli
     return HeadlineTable(domain, columns, rows, references.iloc[0] if len(references) else "")
 
 
-def _column(info: MetricInfo, means: pd.Series) -> Column:
+def _column(info: MetricInfo, decimals: int) -> Column:
     direction = {True: "higher is better", False: "lower is better", None: ""}
     about = (info.summary, direction[info.higher_is_better])
     return Column(
@@ -121,13 +130,17 @@ def _column(info: MetricInfo, means: pd.Series) -> Column:
         label=info.name,
         unit=f"{info.unit} {info.arrow}".strip(),
         title="; ".join(text for text in about if text),
-        decimals=decimals_for(means),
+        decimals=decimals,
         higher_is_better=info.higher_is_better,
     )
 
 
-def decimals_for(values: pd.Series) -> int:
-    """Return how many decimals show three digits of the largest value."""
+def decimals_for(info: MetricInfo, values: pd.Series) -> int:
+    """Return a metric's decimals: those of its unit, or three digits of the largest value."""
+    if info.unit in UNIT_DECIMALS:
+        return UNIT_DECIMALS[info.unit]
+    if info.bounds[1] == 1:
+        return 3
     largest = values.abs().max()
     if not math.isfinite(largest) or largest == 0:
         return 2
@@ -341,12 +354,13 @@ def overview(results: Results) -> Overview:
     """Return the numbers of the header."""
     rows = results.rows
     silent = (rows["status"] == Status.SKIPPED) & rows["reason"].isin(NOT_APPLICABLE)
+    domains = Counter(map(str, results.clips["domain"]))
     counts = rows["status"].astype(str).mask(silent, "not applicable").value_counts()
     return Overview(
         codecs=len(results.codecs),
         metrics=len(results.metrics),
         clips=len(results.clips),
-        domains={str(k): int(v) for k, v in results.clips["domain"].value_counts().items()},
+        domains={name: domains[name] for name in sorted(domains, key=domain_rank)},
         counts={str(k): int(v) for k, v in counts.items()},
         codecs_missing={
             codec: info.unavailable_reason

@@ -235,8 +235,14 @@ def test_sorting_by_keyboard(page):
 
 def test_figures_are_chosen_by_domain(page):
     click(page, "#tab-curves")
-    click(page, "#figure-filter input[value=speech]")
-    assert js(page, "document.querySelectorAll('#figures figure:not([hidden])').length") == 1
+    shown = (
+        "[...document.querySelectorAll('#figures figure:not([hidden])')].map(f => f.dataset.domain)"
+    )
+    assert js(page, shown) == ["speech"]
+    click(page, "#figure-filter input[value='*']")
+    assert js(page, shown) == ["speech", "music"]
+    click(page, "#figure-filter input[value=music]")
+    assert js(page, shown) == ["music"]
     assert js(page, "document.getElementById('figure-count').textContent") == "1 figure"
 
 

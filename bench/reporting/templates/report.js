@@ -638,8 +638,9 @@ function heading(label, className = null, first = "asc", unit = "") {
 
 function numberCell(value, decimals) {
   if (value === null) return make("td", { class: "num none", text: "–", "data-v": "" });
-  const text = value.toFixed(decimals).replace("-", "\u2212");
-  return make("td", { class: "num", text, "data-v": value });
+  const text = value.toFixed(decimals);
+  const shown = Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212");
+  return make("td", { class: "num", text: shown, "data-v": value });
 }
 
 function setText(element, text) {

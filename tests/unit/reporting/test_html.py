@@ -17,7 +17,13 @@ from bench.reporting import media, spectrogram
 from bench.reporting.clips import choose_clips, parse_detail, primary_metric, rank_clips
 from bench.reporting.html import Figure, Tab, Table, slug, write_report
 from bench.reporting.plot_style import ANCHOR_COLOR, family_styles
-from bench.reporting.sections import failure_groups, headline_tables, overview
+from bench.reporting.sections import (
+    Column,
+    decimals_for,
+    failure_groups,
+    headline_tables,
+    overview,
+)
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import CodingKey
 
@@ -244,12 +250,8 @@ def test_colours_are_checked(make_results, report):
 def test_colours_are_those_of_the_plots(make_results, report):
     _, _, data = report(make_results(codecs=CODECS, clips=1), colours=None)
     colours = {entry["id"]: entry["colour"] for entry in data["codecs"]}
-    styles = family_styles({"opus", "mini"})
-    assert colours == {
-        "passthrough": ANCHOR_COLOR,
-        "opus@6kbps": styles["opus"].color,
-        "mini@25tps": styles["mini"].color,
-    }
+    assert colours["opus@6kbps"] == family_styles({"opus", "mini"})["opus"].color.lower()
+    assert colours["passthrough"] == ANCHOR_COLOR.lower()
 
 
 @pytest.mark.parametrize(("text", "expected"), [("Tokens", "tokens"), ("../<é>", "tab")])
@@ -503,3 +505,14 @@ def test_axis_ticks_fit():
         "4k",
     ]
     assert all(0 < tick.height < 1 for tick in spectrogram.axis_ticks(24000.0))
+
+
+def test_decimals_go_by_unit_bounds_and_size():
+    def decimals(unit, bounds, value):
+        return decimals_for(MetricInfo("x", "x", unit=unit, bounds=bounds), pd.Series([value]))
+
+    assert decimals("dB", (None, None), 100.0) == 2
+    assert decimals("", (0.0, 1.0), 0.9) == 3
+    assert decimals("", (None, None), 4.2) == 2
+    assert decimals("", (None, None), math.nan) == 2
+    assert Column("x", "x", "", "", 2, None).text(-0.001) == "0.00"

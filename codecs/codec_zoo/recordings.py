@@ -164,8 +164,9 @@ class Recordings(Codec):
     def _files(self) -> tuple[Path, ...]:
         """Every file that the pattern may mean, sorted."""
         below = self._folder / Path(self._filled().partition("{clip}")[0] + "x").parent
-        endings = {*SUFFIXES, Path(self._pattern).suffix}
-        return tuple(sorted(path for path in below.rglob("*") if path.suffix in endings))
+        endings = {*SUFFIXES, Path(self._pattern).suffix.lower()} - {""}
+        found = (path for path in below.rglob("*") if path.suffix.lower() in endings)
+        return tuple(sorted(path for path in found if path.is_file()))
 
     def _digest(self) -> str:
         """Return a hash of the names and bytes of all recordings, so that new ones are new."""

@@ -117,7 +117,7 @@ class VocoderStream:
         if ready <= self.done:
             self.buffer = buffer
             return mel.new_zeros(0)
-        samples = self.vocoder(buffer[None])[0, self.done * hop : ready * hop][: self.left]
+        samples = self.vocoder(buffer[None])[0, self.done * hop : ready * hop][: self.left].float()
         keep = max(0, ready - self.context)
         self.buffer, self.done = buffer[keep:], ready - keep
         self.left -= len(samples)

@@ -68,7 +68,7 @@ def uni_pc(denoise: Denoiser, x: Tensor, ladder: Ladder) -> Iterator[Tensor]:
         clean = clean_estimate(denoise(x, now), x, now)
         if pending is not None:
             x = pending(clean)
-        pending = _corrector(x, clean, now, after, history)
+        pending = _corrector(x, clean, now, after, history) if after.sigma > 0.0 else None
         x = _exponential_step(x, _extrapolate(clean, now, after, history), now, after)
         history = clean, now
         yield x

@@ -21,10 +21,10 @@ from semanticodec.settings import DecodeSettings
 
 
 def small_config(stack_time: int = 1, stack_bands: int = 1) -> SemantiCodecConfig:
-    """Windows of 2.56 s, 16 x 8 patches."""
+    """Windows of 1.28 s, 8 x 8 patches."""
     return SemantiCodecConfig(
         audiomae=AudioMAEConfig(
-            num_frames=256, width=16, depth=2, num_heads=2, mlp_width=32, first_averaged_block=1
+            num_frames=128, width=16, depth=2, num_heads=2, mlp_width=32, first_averaged_block=1
         ),
         semantic=SemanticConfig(64, stack_time, stack_bands),
         acoustic=AcousticConfig(codebook_size=32, num_layers=1),

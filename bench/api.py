@@ -10,8 +10,7 @@ Example:
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.audio import Domain
-from bench.clips import Clip, select
+from bench.clips import Clip, parse_domain, select
 from bench.datasets import load_catalog
 from bench.manifest import describe_environment
 from bench.metrics import metric_names
@@ -107,8 +106,8 @@ def find_clips(
         DatasetError: If its files are not there or not as they should be.
     """
     catalog = load_catalog(extra=file)
-    found = catalog.find(str(dataset), domain=Domain(domain) if domain else None)
-    wanted = [Domain(name) for name in domains] if domains else None
+    wanted = [parse_domain(name) for name in domains] if domains else None
+    found = catalog.find(str(dataset), domain=parse_domain(domain) if domain else None)
     return select(found.clips(), limit=limit, domains=wanted, seed=seed)
 
 
@@ -143,7 +142,7 @@ def score(
         Path(reference),
         Path(degraded),
         Path(out),
-        domain=Domain(domain),
+        domain=parse_domain(domain),
         metrics=list(metrics) if metrics is not None else list(metric_names()),
         transcripts=Path(transcripts) if transcripts else None,
         execution=execution or Execution(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, Reason, Status
@@ -229,6 +230,8 @@ def _rows(store: Store, plan: Mapping[str, Any], metrics: list[MetricInfo]) -> p
         rows.loc[here, "value"] = rows.loc[here, name]
         rows.loc[here, "status"] = Status.OK.value
     _explain_gaps(rows)
+    # An anchor that keeps the samples (or nothing but a level) has no bitrate worth the name.
+    rows.loc[(rows["kind"] == "anchor") & rows["nominal_kbps"].isna(), "measured_kbps"] = np.nan
     rows["detail"] = rows["detail"].fillna("{}")
     return rows[list(ROW_COLUMNS)]
 

@@ -146,7 +146,7 @@ def translate(
             _check_schedule(value, config, path)
         elif (name := our_key(key, rules)) is not None:
             renamed[name] = value
-        elif not is_unused(key, state.keys()):
+        elif not is_unused(key):
             unknown.append(key)
     if unknown:
         raise CheckpointError(f"{path} has {len(unknown)} unknown keys: {_some(unknown)}")

@@ -8,8 +8,6 @@ be there, because the released loader is strict, but are never read.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from functools import lru_cache
 
 Rule = tuple[str, str]
 
@@ -86,6 +84,7 @@ DECODER_UNUSED = (
     r"logvar|betas|alphas_cumprod_prev|sqrt_(one_minus_)?alphas_cumprod"
     r"|sqrt_recip(m1)?_alphas_cumprod|log_one_minus_alphas_cumprod"
     r"|posterior_(variance|log_variance_clipped|mean_coef[12])"
+    r"|model_ema\.(decay|num_updates|diffusion_model\w+)"  # the EMA's names have no dots
     r"|first_stage_model\.quant_conv\.(weight|bias)"
     r"|first_stage_model\.encoder\.(conv_in|conv_out|norm_out|mid\..+|down\.\d+\..+)\.(weight|bias)"
 )
@@ -137,22 +136,6 @@ def our_key(key: str, rules: tuple[Rule, ...]) -> str | None:
     return None
 
 
-def is_unused(key: str, keys: Collection[str]) -> bool:
-    """Tell whether a released key is one that coding does not need.
-
-    Args:
-        key: A key of either file.
-        keys: All keys of its file: the EMA copy is named after the UNet's own keys, dots deleted.
-    """
-    if key.startswith("model_ema."):
-        name = key.removeprefix("model_ema.")
-        return name in {"decay", "num_updates"} or name in _ema_names(frozenset(keys))
+def is_unused(key: str) -> bool:
+    """Tell whether a released key is one that coding does not need."""
     return re.fullmatch(f"{ENCODER_UNUSED}|{DECODER_UNUSED}", key) is not None
-
-
-@lru_cache(maxsize=2)
-def _ema_names(keys: frozenset[str]) -> frozenset[str]:
-    prefix = "model.diffusion_model."
-    return frozenset(
-        key.removeprefix("model.").replace(".", "") for key in keys if key.startswith(prefix)
-    )

@@ -28,7 +28,9 @@ class LogMelConfig:
 
 def _slaney_mel(hz: Tensor) -> Tensor:
     """Slaney's scale: linear below 1 kHz, logarithmic above."""
-    return torch.where(hz < 1000.0, hz * 0.015, 15.0 + torch.log(hz.clamp_min(1.0) / 1000.0) * _STEP)
+    return torch.where(
+        hz < 1000.0, hz * 0.015, 15.0 + torch.log(hz.clamp_min(1.0) / 1000.0) * _STEP
+    )
 
 
 _STEP = 27.0 / math.log(6.4)  # mels per natural logarithm above 1 kHz

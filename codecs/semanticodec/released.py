@@ -143,7 +143,9 @@ def decode(
         group = windows[start : start + execution.windows_per_call]
         noise = _draw_noise(model, len(group), settings, generator)
         latents = list(window_latents(model, group, settings, execution, noise.__getitem__))[-1]
-        waves += [model.vocoder(model.vae(latent[None]))[0].float().cpu().numpy() for latent in latents]
+        waves += [
+            model.vocoder(model.vae(latent[None]))[0].float().cpu().numpy() for latent in latents
+        ]
     return join(waves, tokens.shape[1], config)
 
 

@@ -60,13 +60,17 @@ def magnitude_map(config: VocosConfig) -> tuple[Tensor, Tensor]:
     centres = slaney_edges(mel)[1:-1]
     bins = torch.arange(config.fft_size // 2 + 1) * (mel.sample_rate / config.fft_size)
     right = torch.searchsorted(centres, bins.double()).clamp(1, len(centres) - 1)
-    share = ((bins - centres[right - 1]) / (centres[right] - centres[right - 1])).clamp(0, 1).float()
+    share = (
+        ((bins - centres[right - 1]) / (centres[right] - centres[right - 1])).clamp(0, 1).float()
+    )
     matrix = torch.zeros(len(centres), len(bins))
     index = torch.arange(len(bins))
     matrix[right - 1, index] += 1 - share
     matrix[right, index] += share
     weight = slaney_filters(mel).sum(0).log()
-    return matrix, -(weight @ matrix) + 0.5 * torch.log(torch.tensor(config.fft_size / mel.fft_size))
+    return matrix, -(weight @ matrix) + 0.5 * torch.log(
+        torch.tensor(config.fft_size / mel.fft_size)
+    )
 
 
 class Vocos(nn.Module):

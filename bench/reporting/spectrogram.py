@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import rfft
 
 #: Raised when the images change, so that cached ones are drawn again.
 VERSION = 1
@@ -91,8 +92,8 @@ def _column_power(mono: NDArray[np.float32], size: int) -> Grid:
 
 def _frame_power(padded: NDArray[np.float32], centres: Grid, window: Grid) -> Grid:
     frames = padded[centres.astype(int)[:, None] + np.arange(len(window))]
-    spectra: NDArray[np.complex128] = np.fft.rfft(frames * window, axis=1)
-    return np.square(np.abs(spectra))
+    spectra = rfft(frames * window.astype(np.float32), axis=1)  # scipy keeps single precision
+    return np.square(spectra.real) + np.square(spectra.imag)
 
 
 def _mel_weights(size: int, sample_rate: int, top_hz: float) -> Grid:

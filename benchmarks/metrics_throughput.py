@@ -1,10 +1,12 @@
-"""Time the metric stage against a plain loop over the same metrics.
+"""Time the metric stage against plain loops over the same metrics.
 
-The plain loop is what a script does: for each clip, each codec, each metric, give the metric the
-two signals and wait. Nothing is shared between metrics or clips, library defaults decide about
-threads. The runner shares work between metrics, keeps what belongs to the reference, and spreads
-clips over processes. Both score the same reconstructions in one call of this program, after a
-warm-up that compiles what is compiled on first use, and must agree on every value.
+A plain loop is what a script does: for each clip, each codec, each metric, give the metric the two
+signals and wait. Nothing is shared between metrics or clips, library defaults decide about threads.
+There are two: ``libraries`` calls visqol, pesq, pystoi and faster-whisper themselves
+(plain_loop.py), ``functions`` calls our metrics, each on signals of its own. The runner shares
+work between metrics, keeps what belongs to the reference, and spreads clips over processes. All
+score the same reconstructions in one call of this program, after a warm-up that compiles what is
+compiled on first use, and must agree on every value.
 
     python benchmarks/metrics_throughput.py [--limit 2] [--codecs opus@6kbps,...] [--out FILE]
 """
@@ -24,18 +26,20 @@ from bench.audio import read_audio
 from bench.errors import MeasureError
 from bench.manifest import describe_environment
 from bench.metrics import Pair, Signal
-from bench.plan import Plan, make_plan
-from bench.results import Results
+from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, make_plan
+from bench.results import Results, reconstruction_name
 from bench.runner import Execution, applies, run_plan
 
+LOOPS = ("libraries", "functions")
 CODECS = ("opus@6kbps", "amr-nb@12.2kbps", "mp3@32kbps", "lowpass@3500hz")
 
 
 def main() -> None:
     """Run both and print the ratio."""
     options = parse_options()
-    if options.plain_loop:
-        print(json.dumps(plain_loop(options.plain_loop, make(options))))
+    if options.loop:
+        kind, folder = options.loop
+        print(json.dumps(plain_loop(kind, Path(folder), make(options))))
         return
     with tempfile.TemporaryDirectory() as scratch:
         report = compare(options, Path(scratch))
@@ -52,7 +56,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--metrics", default=",".join(metrics.metric_names()))
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--plain-loop", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -72,54 +76,81 @@ def compare(options: argparse.Namespace, folder: Path) -> dict:
     coding_only = Plan(plan.codecs, plan.clips, ())
     run_plan(coding_only, folder / "run", manifest, execution)
 
-    command = [sys.executable, __file__, "--plain-loop", str(folder / "run")]
-    command += ["--limit", str(options.limit), "--codecs", options.codecs]
-    command += ["--metrics", options.metrics]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    plain = json.loads(done.stdout.splitlines()[-1])
+    loops = {kind: _in_new_process(kind, folder / "run", options) for kind in LOOPS}
 
     start = time.perf_counter()
     run_plan(plan, folder / "run", manifest, execution)
     runner_s = time.perf_counter() - start
     results = Results.load(folder / "run")
     pairs = len(plan.clips) * len(plan.codecs)
-    return {
+    report = {
         "machine": manifest["machine"],
         "workers": execution.workers,
         "clips": len(plan.clips),
         "codecs": len(plan.codecs),
         "metrics": len(plan.metrics),
-        "plain_loop_s_per_pair": round(plain["seconds"] / pairs, 3),
         "runner_s_per_pair": round(runner_s / pairs, 3),
-        "speed_up": round(plain["seconds"] / runner_s, 2),
-        "largest_difference": largest_difference(plain["values"], results),
     }
+    for kind, loop in loops.items():
+        report[kind] = {
+            "s_per_pair": round(loop["seconds"] / pairs, 3),
+            "runner_is_faster_by": round(loop["seconds"] / runner_s, 2),
+            "largest_difference": largest_difference(loop["values"], results),
+        }
+    return report
 
 
-def plain_loop(folder: Path, plan: Plan) -> dict:
+def _in_new_process(kind: str, folder: Path, options: argparse.Namespace) -> dict:
+    command = [sys.executable, __file__, "--loop", kind, str(folder)]
+    command += ["--limit", str(options.limit), "--codecs", options.codecs]
+    command += ["--metrics", options.metrics]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def plain_loop(kind: str, folder: Path, plan: Plan) -> dict:
     """Score with one metric after another, sharing nothing."""
-    results = Results.load(folder)
+    call = _call_library if kind == "libraries" else _call_function
+    jobs = [(clip, codec, info) for clip in plan.clips for codec in plan.codecs
+            for info in plan.metrics if applies(info, clip)]  # fmt: skip
+    for clip, codec, info in {job[2].name: job for job in jobs}.values():
+        call(info.name, clip, _reconstruction(folder, codec, clip))  # models load, code compiles
     values = {}
     start = time.perf_counter()
-    for clip in plan.clips:
-        for codec in plan.codecs:
-            path = results.reconstruction_path(codec.info.codec_id, clip.content_hash)
-            for info in plan.metrics:
-                if not applies(info, clip) or path is None:
-                    continue
-                reference, degraded = clip.clip.read(), read_audio(path)
-                pair = Pair(
-                    Signal(reference.samples, reference.sample_rate),
-                    Signal(degraded.samples, degraded.sample_rate),
-                    clip.clip.domain,
-                    clip.clip.text,
-                )
-                try:
-                    value = metrics.create(info.name)(pair).value
-                except MeasureError:
-                    value = None
-                values[f"{codec.info.codec_id}|{clip.content_hash}|{info.name}"] = value
+    for clip, codec, info in jobs:
+        value = call(info.name, clip, _reconstruction(folder, codec, clip))
+        values[f"{codec.info.codec_id}|{clip.content_hash}|{info.name}"] = value
     return {"seconds": time.perf_counter() - start, "values": values}
+
+
+def _reconstruction(folder: Path, codec: PlannedCodec, clip: PlannedClip) -> Path:
+    return folder / reconstruction_name(coding_key(codec, clip))
+
+
+def _signals(clip: PlannedClip, path: Path) -> tuple[Signal, Signal]:
+    reference, degraded = clip.clip.read(), read_audio(path)
+    return (
+        Signal(reference.samples, reference.sample_rate),
+        Signal(degraded.samples, degraded.sample_rate),
+    )
+
+
+def _call_function(name: str, clip: PlannedClip, path: Path) -> float | None:
+    pair = Pair(*_signals(clip, path), clip.clip.domain, clip.clip.text)
+    try:
+        return metrics.create(name)(pair).value
+    except MeasureError:
+        return None
+
+
+def _call_library(name: str, clip: PlannedClip, path: Path) -> float | None:
+    from plain_loop import CALLS
+
+    if name not in CALLS:
+        return _call_function(name, clip, path)
+    rate, call = CALLS[name]
+    reference, degraded = _signals(clip, path)
+    return float(call(reference.mono(rate), degraded.mono(rate), clip.clip.text or ""))
 
 
 def largest_difference(values: dict[str, float | None], results: Results) -> float:

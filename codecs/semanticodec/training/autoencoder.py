@@ -1,0 +1,92 @@
+"""Stage ``autoencoder``: log-mel to latents and back.
+
+The small model's patch autoencoder starts from principal components (``PatchVAE.fit``), so the
+stage begins near its end and only teaches the convolutions what a linear code cannot do: to keep
+the fine detail, and to make the best of latents that a denoiser did not hit exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semanticodec.mel import LogMel
+from semanticodec.patch_vae import PatchVAE, PatchVAEConfig
+from semanticodec.training.files import load_weights
+from semanticodec.training.loop import Task
+from semanticodec.training.losses import detail_share, mixed_difference
+from semanticodec.training.settings import StageConfig, build
+
+STAGE = "autoencoder"
+
+
+@dataclass(frozen=True)
+class AutoencoderOptions:
+    """Losses of the stage."""
+
+    detail_weight: float = 0.3  # of the L1 of mixed differences
+    kl_weight: float = 1e-4
+    latent_noise: float = 0.3  # the most noise on whitened latents, drawn per item
+    fit_batches: int = 24  # for the principal components
+
+
+class AutoencoderTask(Task):
+    """Reconstruct the log-mel from noisy latents."""
+
+    def __init__(self, config: StageConfig, run: Path) -> None:
+        super().__init__()
+        self.options = build(AutoencoderOptions, config.options, "options")
+        self.mel = LogMel()
+        self.vae = PatchVAE(build(PatchVAEConfig, config.model, "model"))
+
+    def start(self, batches: Iterator[Tensor]) -> None:
+        """Fit the principal components."""
+        with torch.no_grad():
+            mels = [self.mel(wave) for wave in islice(batches, self.options.fit_batches)]
+        self.vae.fit(torch.cat(mels))
+
+    def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
+        """Return the losses of a batch."""
+        with torch.no_grad():
+            mel = self.mel(wave)
+        latents = self.vae.encode(mel)
+        amount = torch.rand(len(mel), 1, 1, 1, device=mel.device) * self.options.latent_noise
+        noisy = self.vae.sample(latents) + amount * torch.randn_like(latents)
+        decoded = self.vae(noisy)
+        distance = F.l1_loss(decoded, mel)
+        detail = F.l1_loss(mixed_difference(decoded), mixed_difference(mel))
+        kl = self.vae.kl(latents)
+        total = distance + self.options.detail_weight * detail + self.options.kl_weight * kl
+        return {"loss": total, "mel_l1": distance, "detail_l1": detail, "kl": kl}
+
+    def validate(self, waves: Tensor) -> dict[str, float]:
+        """Return the distance of clean and of noisy latents, and the detail that is left."""
+        mel = self.mel(waves)
+        latents = self.vae.encode(mel)
+        decoded = self.vae(latents)
+        noisy = self.vae(latents + 0.1 * torch.randn_like(latents))
+        return {
+            "mel_l1": float(F.l1_loss(decoded, mel)),
+            "mel_l1_noise_0.1": float(F.l1_loss(noisy, mel)),
+            "detail": detail_share(decoded, mel),
+            "latent_std_min": float(latents.std((0, 2, 3)).min()),
+            "latent_std_max": float(latents.std((0, 2, 3)).max()),
+        }
+
+    def export(self) -> dict[str, Tensor]:
+        """Return the autoencoder's weights."""
+        return self.vae.state_dict()
+
+
+def load_autoencoder(path: Path) -> PatchVAE:
+    """Return a trained autoencoder, frozen."""
+    tensors, metadata = load_weights(path)
+    vae = PatchVAE(build(PatchVAEConfig, metadata["config"]["model"], "model"))
+    vae.load_state_dict(tensors)
+    return vae.requires_grad_(False).eval()

@@ -1,0 +1,155 @@
+"""Stage ``vocoder``: log-mel to waveform, with spectral losses first and a GAN later.
+
+The mel that the vocoder hears in training is partly one that the autoencoder made from disturbed
+latents: a decoder's mel is never clean, and a vocoder that knows only clean ones makes it worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semanticodec.config import VocoderConfig
+from semanticodec.mel import LogMel
+from semanticodec.training import losses
+from semanticodec.training.autoencoder import load_autoencoder
+from semanticodec.training.discriminators import DiscriminatorConfig, Discriminators
+from semanticodec.training.files import load_weights
+from semanticodec.training.loop import Task
+from semanticodec.training.settings import StageConfig, build
+from semanticodec.vocoder import Vocoder
+from semanticodec.vocos import Vocos, VocosConfig
+
+STAGE = "vocoder"
+
+
+@dataclass(frozen=True)
+class VocoderOptions:
+    """Losses of the stage, and what the vocoder hears."""
+
+    generator: str = "vocos"  # or "hifigan", the released model's
+    mel_weight: float = 2.0
+    spectral_weight: float = 1.0
+    decoded_share: float = 0.0  # of items whose mel comes through the autoencoder
+    latent_noise: float = 0.5  # the most noise on their whitened latents
+    gan_from_step: int = -1  # -1: never
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    discriminators: DiscriminatorConfig = DiscriminatorConfig()
+
+
+def make_generator(kind: str, model: dict[str, Any]) -> nn.Module:
+    """Return the generator of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if kind == "vocos":
+        return Vocos(build(VocosConfig, model, "model"))
+    if kind == "hifigan":
+        return Vocoder(build(VocoderConfig, model, "model"))
+    raise ValueError(f"unknown generator {kind!r}; known: 'vocos', 'hifigan'")
+
+
+class VocoderTask(Task):
+    """Make the waveform of a log-mel."""
+
+    def __init__(self, config: StageConfig, run: Path) -> None:
+        super().__init__()
+        self.options = build(VocoderOptions, config.options, "options")
+        self.mel = LogMel()
+        self.generator = make_generator(self.options.generator, dict(config.model))
+        has_gan = self.options.gan_from_step >= 0
+        self.judges = Discriminators(self.options.discriminators) if has_gan else None
+        needs_vae = self.options.decoded_share > 0.0
+        self.vae = (
+            load_autoencoder(run / "autoencoder" / "weights.safetensors") if needs_vae else None
+        )
+
+    def phases(self, step: int) -> tuple[str, ...]:
+        """Return one phase before the GAN begins, then two."""
+        gan = self.judges is not None and step >= self.options.gan_from_step
+        return ("judges", "main") if gan else ("main",)
+
+    def phase_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of the two players."""
+        players = {"main": list(self.generator.parameters())}
+        if self.judges is not None:
+            players["judges"] = list(self.judges.parameters())
+        return players
+
+    @torch.no_grad()
+    def heard(self, wave: Tensor) -> Tensor:
+        """Return the log-mel ``[B, frames, mels]`` that the vocoder is given."""
+        mel = self.mel(wave)
+        if self.vae is None:
+            return mel
+        latents = self.vae.encode(mel)
+        amount = torch.rand(len(mel), 1, 1, 1, device=mel.device) * self.options.latent_noise
+        decoded = self.vae(latents + amount * torch.randn_like(latents))
+        chosen = torch.rand(len(mel), 1, 1, device=mel.device) < self.options.decoded_share
+        return torch.where(chosen, decoded, mel)
+
+    def generate(self, mel: Tensor) -> Tensor:
+        """Return samples ``[B, frames * 160]``."""
+        return self.generator(mel)[:, : mel.shape[1] * self.mel.config.hop_samples]
+
+    def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
+        """Return the losses of one player."""
+        made = self.generate(self.heard(wave))
+        if phase == "judges":
+            assert self.judges is not None
+            scores = losses.discriminator_loss(self.judges(wave)[0], self.judges(made.detach())[0])
+            return {"loss": scores}
+        return self._generator_losses(wave, made)
+
+    def _generator_losses(self, wave: Tensor, made: Tensor) -> dict[str, Tensor]:
+        options = self.options
+        mel_l1 = F.l1_loss(self.mel(made), self.mel(wave))
+        spectral = losses.spectral_loss(made, wave)
+        named = {"mel_l1": mel_l1, "spectral": spectral}
+        total = options.mel_weight * mel_l1 + options.spectral_weight * spectral
+        if self.judges is not None and self._gan_is_on:
+            real, fake = self.judges(wave), self.judges(made)
+            named["adversarial"] = losses.generator_loss(fake[0])
+            named["features"] = losses.feature_loss(real[1], fake[1])
+            total = total + options.adversarial_weight * named["adversarial"]
+            total = total + options.feature_weight * named["features"]
+        return {"loss": total, **named}
+
+    _gan_is_on = False
+
+    def after_step(self, step: int) -> None:
+        """Let the generator hear its judges once they had a step of their own."""
+        self._gan_is_on = "judges" in self.phases(step)
+
+    def validate(self, waves: Tensor) -> dict[str, float]:
+        """Return the mel distance on clean mel, its level error, and that through the VAE."""
+        clean = self.mel(waves)
+        made = self.mel(self.generate(clean))
+        values = {
+            "mel_l1": float(F.l1_loss(made, clean)),
+            "level_nats": float((made - clean).mean()),
+            "detail": losses.detail_share(made, clean),
+        }
+        if self.vae is not None:
+            through = self.mel(self.generate(self.vae(self.vae.encode(clean))))
+            values["mel_l1_through_vae"] = float(F.l1_loss(through, clean))
+        return values
+
+    def export(self) -> dict[str, Tensor]:
+        """Return the generator's weights."""
+        return self.generator.state_dict()
+
+
+def load_vocoder(path: Path) -> Vocos:
+    """Return a trained Vocos, frozen."""
+    tensors, metadata = load_weights(path)
+    vocoder = Vocos(build(VocosConfig, metadata["config"]["model"], "model"))
+    vocoder.load_state_dict(tensors)
+    return vocoder.requires_grad_(False).eval()

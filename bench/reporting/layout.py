@@ -21,6 +21,8 @@ from bench.stats.summary import summarize
 KIND_ORDER = ("neural", "classical", "anchor")
 #: Decimals by unit; elsewhere three significant digits of the largest value.
 UNIT_DECIMALS = {"ms": 2, "dB": 2, "s": 2}
+#: More columns than this do not fit a page; a domain's metrics then go into several tables.
+MOST_COLUMNS = 8
 MISSING = "\N{EN DASH}"
 CAPTION = (
     "Mean ± half the width of the bootstrap interval over clips (95 % unless stated otherwise); "
@@ -139,7 +141,9 @@ def build_tables(
     available = summary[~summary["codec"].isin(absent)]
     return TableSet(
         tables=tuple(
-            _wide_table(title, part, metrics, decimals) for title, part in _sections(available)
+            table
+            for title, part in _sections(available)
+            for table in _wide_tables(title, part, metrics, decimals)
         ),
         caption=CAPTION,
         legend=_legend(summary),
@@ -185,25 +189,37 @@ def _sections(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(", ".join(key), part) for key, part in parts]
 
 
-def _wide_table(
+def _wide_tables(
     title: str, part: pd.DataFrame, metrics: Sequence[MetricInfo], decimals: Mapping[str, int]
+) -> Iterator[WideTable]:
+    """Yield one domain as tables of about equal width that fit a page."""
+    shown = [info for info in metrics if _is_shown(info, part)]
+    count = math.ceil(len(shown) / MOST_COLUMNS) or 1
+    size = math.ceil(len(shown) / count)
+    for index in range(count):
+        chosen = tuple(shown[index * size : (index + 1) * size])
+        heading = title if count == 1 else f"{title}, {index + 1} of {count}"
+        yield _wide_table(heading, part, chosen, decimals)
+
+
+def _wide_table(
+    title: str, part: pd.DataFrame, metrics: tuple[MetricInfo, ...], decimals: Mapping[str, int]
 ) -> WideTable:
     """Lay out the lines of one domain."""
     lines = {(line["codec"], line["metric"]): line for line in part.to_dict("records")}
-    shown = tuple(info for info in metrics if _is_shown(info, part))
-    best = {info.name: _best(info, part, decimals[info.name]) for info in shown}
+    best = {info.name: _best(info, part, decimals[info.name]) for info in metrics}
     rows = []
     for codec in codec_order(part):
         cells = [
             _cell(lines.get((codec, info.name)), info, decimals[info.name], best[info.name])
-            for info in shown
+            for info in metrics
         ]
         kbps = part.loc[part["codec"] == codec, "measured_kbps"].mean()
         rows.append(TableRow(codec, format_kbps(kbps), tuple(cells)))
-    counts = part.loc[part["n"] > 0, "n"]
+    counts = part.loc[(part["n"] > 0) & part["metric"].isin([info.name for info in metrics]), "n"]
     least, most = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
     clips = f"{most} clips" if least == most else f"{least} to {most} clips"
-    return WideTable(title, clips, shown, tuple(rows))
+    return WideTable(title, clips, metrics, tuple(rows))
 
 
 def _cell(line: Mapping[str, Any] | None, info: MetricInfo, decimals: int, best: str) -> TableCell:

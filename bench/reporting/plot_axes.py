@@ -15,8 +15,12 @@ MOST_TICKS = 8
 FAR_LEVEL = 0.75
 #: How many names of levels fit above each other.
 LINES_PER_PANEL = 14
-#: Share of the width that is kept free of points for the names of the levels.
-LEVEL_NAMES_WIDTH = 0.3
+#: Most of the width that is kept free of points for the names of the levels.
+MOST_NAMES_WIDTH = 0.5
+#: Share of the width between the end of a level and its name.
+LEADER_WIDTH = 0.04
+#: Width of a letter by the font size, and of the y axis with its labels, inches.
+LETTER_WIDTH, Y_AXIS_WIDTH = 0.6, 0.45
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,44 @@ def set_bitrate_axis(panels: Sequence[Axes], table: pd.DataFrame) -> None:
     rates = table["kbps"].dropna()
     low, high = (rates.min() / 1.3, rates.max() * 1.3) if len(rates) else (1.0, 2.0)
     ticks = _ticks(low, high, MOST_TICKS if len(panels) == 1 else MOST_TICKS - 1)
-    if (table["role"] == "anchor").any():
-        high = low * (high / low) ** (1 / (1 - LEVEL_NAMES_WIDTH))
+    high = low * (high / low) ** (1 / (1 - names_width(panels, table)))
     for panel in panels:
         panel.set_xscale("log")
         panel.set_xlim(low, high)
         panel.xaxis.set_major_locator(FixedLocator(ticks if len(rates) else []))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         panel.xaxis.set_minor_locator(NullLocator())
+
+
+def names_width(panels: Sequence[Axes], table: pd.DataFrame) -> float:
+    """Return the share of a panel's width that the names of levels take."""
+    letters = [
+        len(name) * LETTER_WIDTH * SMALL_FONT_SIZE / 72
+        for _, part in table.groupby("domain")
+        for name in _level_names(part)["name"]
+    ]
+    width = panels[0].figure.get_figwidth() / len(panels) - Y_AXIS_WIDTH
+    return min(max(letters) / width + LEADER_WIDTH + 0.03, MOST_NAMES_WIDTH) if letters else 0.0
+
+
+def _level_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Return value, name and whether it is drawn of the levels of one panel, lowest first."""
+    limits = value_limits(table)
+    levels = table[table["role"] == "anchor"].sort_values("value")
+    return pd.DataFrame(
+        {
+            "value": levels["value"],
+            "drawn": levels["value"].between(limits.lowest, limits.highest),
+            "name": [
+                f"{codec} {value:.3g} ↓"
+                if value < limits.lowest
+                else f"{codec} {value:.3g} ↑"
+                if value > limits.highest
+                else codec
+                for codec, value in zip(levels["codec"], levels["value"], strict=True)
+            ],
+        }
+    )
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
@@ -86,33 +120,37 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     return [rate for rate in halves if low <= rate <= high]
 
 
-def name_levels(panel: Axes, table: pd.DataFrame) -> None:
-    """Write the names of the levels at the right edge, moved apart where they would overlap.
+def draw_levels(panel: Axes, table: pd.DataFrame, width: float) -> None:
+    """Draw the levels as dashed lines, each led to its name at the right.
 
-    A level too far away to be drawn is named at the edge it lies behind, with its value.
+    Names move apart where they would overlap. A level too far away to be drawn is only named, with
+    its value, at the edge it lies behind.
+
+    Args:
+        panel: Its size must be final.
+        table: Of this panel.
+        width: Share of the panel for the names, from :func:`names_width`.
     """
     limits = value_limits(table)
-    levels = table[table["role"] == "anchor"].sort_values("value")
+    levels = _level_names(table)
     span = limits.high - limits.low
     points_per_unit = panel.get_window_extent().height * 72 / panel.figure.dpi / span
     gap = 1.25 * SMALL_FONT_SIZE / points_per_unit
     bottom, top = limits.low + 0.7 * gap, limits.high - 0.5 * gap
-    wanted, names = [], []
-    for codec, value in zip(levels["codec"], levels["value"], strict=True):
-        if value < limits.lowest:
-            wanted.append(bottom)
-            names.append(f"{codec} {value:.3g} ↓")
-        elif value > limits.highest:
-            wanted.append(top)
-            names.append(f"{codec} {value:.3g} ↑")
-        else:
-            wanted.append(min(max(value, bottom), top))
-            names.append(codec)
-    for height, name in zip(spread_apart(wanted, gap, top), names, strict=True):
+    heights = spread_apart([min(max(level, bottom), top) for level in levels["value"]], gap, top)
+    start, end = 1 - width, 1 - width + LEADER_WIDTH
+    across = panel.get_yaxis_transform()
+    for level, drawn, name, height in zip(
+        levels["value"], levels["drawn"], levels["name"], heights, strict=True
+    ):
+        if drawn:
+            look = {"color": ANCHOR_COLOR, "lw": 0.7, "transform": across, "zorder": 2}
+            panel.plot([0, start], [level, level], ls=(0, (4, 3)), **look)
+            panel.plot([start, end], [level, height], **look)
         panel.text(
-            1.0, height, name, transform=panel.get_yaxis_transform(), ha="right",
-            va="center_baseline", fontsize=SMALL_FONT_SIZE, color=ANCHOR_COLOR, zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            end + 0.01 if drawn else 1.0, height, name, ha="left" if drawn else "right",
+            transform=across, va="center_baseline", fontsize=SMALL_FONT_SIZE, color=ANCHOR_COLOR,
+            zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
         )  # fmt: skip
 
 

@@ -21,7 +21,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.errors import unknown_name
-from bench.reporting.plot_axes import name_levels, set_bitrate_axis, value_limits
+from bench.reporting.plot_axes import (
+    LETTER_WIDTH,
+    draw_levels,
+    names_width,
+    set_bitrate_axis,
+    value_limits,
+)
 from bench.reporting.plot_style import (
     ANCHOR_COLOR,
     COLUMN_WIDTH,
@@ -107,7 +113,7 @@ def plot_metric(
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # sizes stay now; level names are placed by them
         for panel, domain in zip(panels, domains, strict=True):
-            name_levels(panel, table[table["domain"] == domain])
+            draw_levels(panel, table[table["domain"] == domain], names_width(panels, table))
     return figure
 
 
@@ -244,9 +250,6 @@ def _draw_panel(panel: Axes, table: pd.DataFrame, styles: Mapping[str, FamilySty
     limits = value_limits(table)
     panel.set_ylim(limits.low, limits.high)
     panel.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    for level in table.loc[table["role"] == "anchor", "value"]:
-        if limits.lowest <= level <= limits.highest:
-            panel.axhline(level, ls=(0, (4, 3)), lw=0.7, color=ANCHOR_COLOR, zorder=2)
 
 
 def _draw_family(panel: Axes, line: pd.DataFrame, style: FamilyStyle, bands: bool) -> None:
@@ -297,7 +300,7 @@ def _legend(
     if not handles:
         return [], 0
     longest = max(len(str(handle.get_label())) for handle in handles)
-    # A letter is about 0.6 of the font size wide; line and space take five letters more.
-    entry = (longest + 5) * 0.6 * (FONT_SIZE - 1) / 72
+    # Line, spaces and the gap to the next entry take five font sizes.
+    entry = (longest * LETTER_WIDTH + 5) * (FONT_SIZE - 1) / 72
     columns = max(1, min(len(handles), int(width / entry)))
     return handles, math.ceil(len(handles) / columns)

@@ -154,6 +154,28 @@ def test_level_names_do_not_overlap(make_results):
         assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 + 1 for box in boxes)
 
 
+def test_nothing_hides_points_or_leaves_the_figure(make_results):
+    codecs = {f"{name}@{rate}kbps": rate for name in ("opus", "mp3", "amr-nb", "codec2", "g723-1")
+              for rate in (0.7, 6.0, 32.0)}  # fmt: skip
+    anchors = {"passthrough": None, "lowpass@7000hz": None, "lowpass@3500hz": None, "noise": None}
+    results = make_results(codecs=codecs | anchors, clips=3)
+    table = plot_table(results.table(resamples=99), "visqol-speech-exp")
+    styles = family_styles(table["family"])
+    for part in (table[table["domain"] != MEAN_OF_DOMAINS], table[table["domain"] == "speech"]):
+        figure = plot_metric(part, results.metrics["visqol-speech-exp"], styles)
+        figure.draw_without_rendering()
+        for panel in figure.axes:
+            points = panel.transData.transform(np.concatenate(lines_of(panel)))
+            names = [text.get_window_extent() for text in panel.texts]
+            assert len(names) == len(anchors)
+            assert not any(name.contains(*point) for name in names for point in points)
+            assert all(name.x1 <= figure.bbox.x1 for name in names)
+        legend, page = figure.legends[0].get_window_extent(), figure.bbox
+        assert page.x0 <= legend.x0
+        assert legend.x1 <= page.x1
+        assert legend.y1 <= min(panel.get_tightbbox().y0 for panel in figure.axes)
+
+
 def test_families_keep_their_look():
     assert family_styles(["opus", "mp3"])["opus"] == family_styles(["opus", "zzz"])["opus"]
     assert family_styles(["new", "opus"])["new"] == family_styles(["new"])["new"]

@@ -185,6 +185,19 @@ def test_without_domains_there_is_one_table(small):
     assert table.title == "all clips"
 
 
+def test_many_metrics_go_into_several_tables(make_results):
+    metrics = [MetricInfo(f"metric-{index}", f"{index:04x}") for index in range(9)]
+    results = make_results(
+        codecs={"opus@6kbps": 6.0}, metrics=metrics, domains=("speech",), clips=2
+    )
+    tables = build_tables(results).tables
+    assert [(table.title, len(table.metrics)) for table in tables] == [
+        ("speech, 1 of 2", 5),
+        ("speech, 2 of 2", 4),
+    ]
+    assert r"\label{tab:codecs-speech-2-of-2}" in to_latex(build_tables(results))
+
+
 def test_files(small, tmp_path):
     paths = write_tables(small, tmp_path / "out", reference="a_b@2kbps")
     assert [path.name for path in paths] == ["summary.csv", "tables.md", "tables.tex"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semanticodec import bitstream
+from semanticodec import bitstream, entropy
 from semanticodec.bitstream import (
     BitstreamError,
     StreamHeader,
@@ -436,7 +436,7 @@ def test_arbitrary_coded_payloads_decode_into_the_vocabulary_or_not_at_all(
     payload: bytes, count: int
 ) -> None:
     header = make_header(count, semantic_vocab_size=1000, acoustic_vocab_size=3)
-    tokens = bitstream._decode_block(header, payload, count)
+    tokens = bitstream.decode_block(payload, header.channels, count, header.sizes)
     assert tokens is None or bitstream._in_vocabulary(header, tokens)
 
 
@@ -497,13 +497,13 @@ def test_a_block_that_does_not_decode_to_its_tokens_is_packed(
     tokens = skewed_tokens(header, 500)
     packed = write_stream(header, tokens)
     assert len(write_stream(header, tokens, entropy=True)) < len(packed)
-    monkeypatch.setattr(bitstream, "_decode_block", lambda *_: broken)
+    monkeypatch.setattr(bitstream, "decode_block", lambda *_: broken)
     assert write_stream(header, tokens, entropy=True) == packed
 
 
 def test_a_missing_constriction_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "constriction", None)
-    for cached in (bitstream._constriction, bitstream._uniform):
+    for cached in (entropy._constriction, entropy._uniform):
         cached.cache_clear()
     header = make_header(64)
     tokens = uniform_tokens(header, 64)
@@ -514,7 +514,7 @@ def test_a_missing_constriction_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=80))
 def test_cumulative_counts_match_a_plain_sum(symbols: list[int]) -> None:
-    table = bitstream._Counts()
+    table = entropy._Counts()
     for symbol in symbols:
         table.add(symbol)
     low = 0

@@ -23,6 +23,7 @@ Wave = npt.NDArray[np.float32]
 AudioSource = str | os.PathLike[str] | IO[bytes] | npt.ArrayLike | Tensor
 
 BLOCK_S = 10.0  # how much of a file is in memory at a time
+RATES = (1000, 768000)  # Hz
 MAX_CHANNELS = 32  # more than that is taken for a transposed array
 
 
@@ -66,8 +67,7 @@ class AudioBlocks:
                 raise AudioError("samples need their sample_rate")
             self._wave = as_wave(source)
             self.sample_rate, self.channels = sample_rate, len(self._wave)
-        if self.sample_rate < 1:
-            raise AudioError(f"sample_rate must be positive, got {self.sample_rate}")
+        check_rate(self.sample_rate)
 
     def _open(self, source: object) -> None:
         name = source if hasattr(source, "read") else str(Path(os.fspath(source)))  # type: ignore[call-overload]
@@ -92,6 +92,16 @@ class AudioBlocks:
             length = int(BLOCK_S * self.sample_rate)
             while len(block := file.read(length, dtype="float32", always_2d=True)):
                 yield _checked(np.ascontiguousarray(block.T))
+
+
+def check_rate(sample_rate: int) -> None:
+    """Refuse rates that no audio has: they would only serve to exhaust the memory.
+
+    Raises:
+        AudioError: If the rate is outside ``RATES``.
+    """
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise AudioError(f"sample_rate must lie in {list(RATES)} Hz, got {sample_rate}")
 
 
 def resampled_length(num_samples: int, orig_rate: int, new_rate: int) -> int:

@@ -18,18 +18,16 @@ import torch
 from torch import Tensor
 
 from semanticodec import audio, encoding, released
-from semanticodec.bitstream import StreamHeader
 from semanticodec.checkpoint import codebook_hash
 from semanticodec.config import SemantiCodecConfig
 from semanticodec.decoding import DecodeItem, Decoder
 from semanticodec.errors import TokenError
 from semanticodec.fastconv import set_fast
 from semanticodec.hub import load_model
+from semanticodec.identity import Codes, Identity
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import PRESETS, DecodeSettings, Execution, autocast_dtype, preset
 from semanticodec.tokens import Tokens
-
-Codes = Tokens | bytes | Tensor | np.ndarray
 
 
 class SemantiCodec:
@@ -152,9 +150,14 @@ class SemantiCodec:
         return self.config.nominal_kbps
 
     @cached_property
+    def identity(self) -> Identity:
+        """What streams say about this model."""
+        return Identity(self.config, codebook_hash(self.model))
+
+    @property
     def weights_hash(self) -> bytes:
         """Eight bytes that name the codebooks; a stream is decoded only by its own."""
-        return codebook_hash(self.model)
+        return self.identity.weights_hash
 
     # ---- encoding
 
@@ -248,13 +251,13 @@ class SemantiCodec:
         """Put the windows of one signal together and cut the tokens of the padding."""
         rate, count = blocks.sample_rate, blocks.num_samples
         length = audio.resampled_length(count, rate, self.sample_rate)
-        positions = encoding.num_positions(length, self.model)
+        positions = encoding.num_positions(length, self.config)
         rows = [
             torch.cat([tokens for tokens, own in zip(coded, origin, strict=True) if own == channel])
             for channel in range(channels)
         ]
         codes = torch.stack(rows)[:, :positions].cpu()
-        return Tokens(codes, self._header(rate, count, channels, seed))
+        return Tokens(codes, self.identity.header(rate, count, channels, seed))
 
     def _encode_released(
         self, source: audio.AudioSource, sample_rate: int | None, seed: int
@@ -265,20 +268,8 @@ class SemantiCodec:
             codes = released.encode(
                 self.model, wave, blocks.sample_rate, self.execution.encoder_windows
             )
-        return Tokens(codes.cpu(), self._header(blocks.sample_rate, blocks.num_samples, 1, seed))
-
-    def _header(self, sample_rate: int, num_samples: int, channels: int, seed: int) -> StreamHeader:
-        semantic, acoustic = self.codebook_sizes
-        return StreamHeader(
-            model_id=self.config.name,
-            weights_hash=self.weights_hash,
-            token_rate=round(self.token_rate),
-            semantic_vocab_size=semantic,
-            acoustic_vocab_size=acoustic,
-            sample_rate=sample_rate,
-            num_samples=num_samples,
-            channels=channels,
-            seed=seed,
+        return Tokens(
+            codes.cpu(), self.identity.header(blocks.sample_rate, blocks.num_samples, 1, seed)
         )
 
     # ---- decoding
@@ -326,7 +317,7 @@ class SemantiCodec:
         On one device a signal's samples do not depend on what else is in the batch, as long as
         ``execution.windows_per_call`` is 1 (a larger number changes the last bits).
         """
-        checked = [self._checked(tokens) for tokens in batch]
+        checked = [self.identity.check(tokens, exact=self.compat is None) for tokens in batch]
         pieces: list[list[Tensor]] = []
         chosen = self._chosen(settings)
         if self.compat == "released":
@@ -359,7 +350,7 @@ class SemantiCodec:
         """
         if self.compat == "released":
             raise ValueError('compat="released" cannot stream; decode the whole')
-        checked = self._checked(tokens)
+        checked = self.identity.check(tokens, exact=self.compat is None)
         waiting: list[list[Tensor]] = [[] for _ in checked.codes]
         seeds = None if seed is None else [seed]
         for number, samples in self._run([checked], seeds, self._chosen(settings)):
@@ -376,7 +367,7 @@ class SemantiCodec:
             decoder = Decoder(self.model, settings, self.execution)
             items: list[DecodeItem] = []
             for tokens, seed in zip(batch, given, strict=True):
-                length = self._model_length(tokens)
+                length = self.identity.model_length(tokens)
                 rows = tokens.codes.to(self.model.device)
                 # one seed for all channels: what they have in common stays in common
                 items += [decoder.item(row, length, seed) for row in rows]
@@ -399,65 +390,17 @@ class SemantiCodec:
             wave = released.decode(self.model, codes, settings, self.execution, generator)
         return wave[None]
 
-    def _model_length(self, tokens: Tokens) -> int:
-        return audio.resampled_length(tokens.num_samples, tokens.sample_rate, self.sample_rate)
-
     def _at_rate(self, wave: np.ndarray, tokens: Tokens, sample_rate: int | None) -> np.ndarray:
         """Bring ``[channels, N]`` to the wished rate; at the original's, to its exact length."""
         if sample_rate is None or sample_rate == self.sample_rate:
             return wave
+        audio.check_rate(sample_rate)
         same = sample_rate == tokens.sample_rate and self.compat is None
         length = tokens.num_samples if same else None
         return audio.resample(wave, self.sample_rate, sample_rate, length)
 
     def _chosen(self, settings: DecodeSettings | str | None) -> DecodeSettings:
         return _settings(settings, self.compat) if settings is not None else self.settings
-
-    def _checked(self, tokens: Codes) -> Tokens:
-        """Bring any form of tokens to ``Tokens`` of this model."""
-        if isinstance(tokens, (bytes, bytearray)):
-            tokens = Tokens.from_bytes(bytes(tokens))
-        if not isinstance(tokens, Tokens):
-            tokens = self._wrap(torch.as_tensor(tokens))
-        self._check_header(tokens.header)
-        codes = tokens.codes
-        if codes.dim() != 3 or codes.shape[2] != 2 or 0 in codes.shape:
-            raise TokenError(f"expected tokens [channels, L, 2], got {list(codes.shape)}")
-        limit = torch.tensor(self.codebook_sizes, device=codes.device)
-        if bool((codes < 0).any() or (codes >= limit).any()):
-            raise TokenError(f"a token lies outside the codebooks of {self.codebook_sizes} entries")
-        self._check_length(tokens)
-        return tokens
-
-    def _wrap(self, codes: Tensor) -> Tokens:
-        """Give bare codes a header: their length is all that they tell."""
-        if codes.is_floating_point() or codes.dtype == torch.bool:
-            raise TokenError(f"tokens must be integers, got {codes.dtype}")
-        channels, positions = (codes.shape[0], codes.shape[1]) if codes.dim() == 3 else (1, 1)
-        samples = positions * self.config.window_samples // self.config.positions
-        header = self._header(self.sample_rate, samples, max(1, channels), 0)
-        return Tokens(codes.long(), header)
-
-    def _check_header(self, header: StreamHeader) -> None:
-        own = self._header(header.sample_rate, header.num_samples, header.channels, header.seed)
-        for name in ("token_rate", "semantic_vocab_size", "acoustic_vocab_size", "weights_hash"):
-            theirs, ours = getattr(header, name), getattr(own, name)
-            if theirs != ours:
-                raise TokenError(
-                    f"the tokens were made with {name} {theirs!r}, this model: {ours!r}"
-                )
-
-    def _check_length(self, tokens: Tokens) -> None:
-        """Refuse a header whose length does not go with the number of tokens."""
-        if self.compat == "released":
-            return
-        length = self._model_length(tokens)
-        expected = encoding.num_positions(length, self.model)
-        if abs(tokens.codes.shape[1] - expected) > 2 * self.config.grid[1]:
-            raise TokenError(
-                f"{tokens.num_samples} samples at {tokens.sample_rate} Hz need {expected} "
-                f"positions, there are {tokens.codes.shape[1]}"
-            )
 
     def _inference(self, dtype_name: str) -> AbstractContextManager[Any]:
         """Return a context without gradients, with autocast if a smaller type is wanted."""

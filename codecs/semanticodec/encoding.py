@@ -8,6 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from semanticodec.config import SemantiCodecConfig
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import Execution, autocast_dtype
 
@@ -59,7 +60,7 @@ def encode_windows(
         yield from tokens
 
 
-def num_positions(num_samples: int, model: SemantiCodecModel) -> int:
+def num_positions(num_samples: int, config: SemantiCodecConfig) -> int:
     """Return the token positions of a signal: whole columns, as many as it touches."""
-    columns = -(-num_samples // model.config.column_samples)
-    return columns * model.config.grid[1]
+    columns = -(-num_samples // config.column_samples)
+    return columns * config.grid[1]

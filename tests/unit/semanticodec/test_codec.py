@@ -185,6 +185,15 @@ def test_samples_need_a_rate_and_files_must_be_audio(one_codec, tmp_path):
         one_codec.encode(tmp_path / "none.wav")
 
 
+@pytest.mark.parametrize("rate", [0, -1, 999, 10**9])
+def test_rates_that_no_audio_has(one_codec, sound, rate):
+    with pytest.raises(AudioError, match="sample_rate"):
+        one_codec.encode(sound(100), rate)
+    tokens = one_codec.encode(sound(100), 16000)
+    with pytest.raises(AudioError, match="sample_rate"):
+        one_codec.decode(tokens, sample_rate=rate)
+
+
 def test_tokens_of_another_model_are_refused(one_codec, codec, sound):
     tokens = one_codec.encode(sound(3000), 16000)
     with pytest.raises(TokenError, match="codebooks"):

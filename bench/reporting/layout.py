@@ -167,10 +167,33 @@ def format_kbps(kbps: float) -> str:
     return f"{kbps:.{min(max(digits, 0), 3)}f}"
 
 
+def with_declared_bitrates(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines with the declared bitrate in place of one that was not measured.
+
+    Only for points that have values and so were decoded: recordings of somebody else's codec.
+    """
+    if "nominal_kbps" not in summary:  # a table of somebody's own making
+        return summary
+    has_values = summary.groupby("codec")["n"].transform("max") > 0
+    declared = summary["nominal_kbps"].where(has_values)
+    return summary.assign(measured_kbps=summary["measured_kbps"].fillna(declared))
+
+
+def bitrate_text(part: pd.DataFrame) -> str:
+    """Return the bitrate of one codec's lines; one that was not measured is marked as declared."""
+    measured = part["measured_kbps"].mean()
+    declared = with_declared_bitrates(part)["measured_kbps"].mean()
+    if math.isfinite(measured) or not math.isfinite(declared):
+        return format_kbps(measured)
+    return f"{format_kbps(declared)} declared"
+
+
 def codec_order(summary: pd.DataFrame) -> list[str]:
     """Return the codec ids by kind, family (that of the lowest bitrate first) and bitrate."""
-    points = summary.groupby("codec").agg(
-        kind=("kind", "first"), family=("family", "first"), kbps=("measured_kbps", "mean")
+    points = (
+        with_declared_bitrates(summary)
+        .groupby("codec")
+        .agg(kind=("kind", "first"), family=("family", "first"), kbps=("measured_kbps", "mean"))
     )
     points["kind"] = [
         KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER) for kind in points["kind"]
@@ -214,8 +237,7 @@ def _wide_table(
             _cell(lines.get((codec, info.name)), info, decimals[info.name], best[info.name])
             for info in metrics
         ]
-        kbps = part.loc[part["codec"] == codec, "measured_kbps"].mean()
-        rows.append(TableRow(codec, format_kbps(kbps), tuple(cells)))
+        rows.append(TableRow(codec, bitrate_text(part[part["codec"] == codec]), tuple(cells)))
     counts = part.loc[(part["n"] > 0) & part["metric"].isin([info.name for info in metrics]), "n"]
     least, most = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
     clips = f"{most} clips" if least == most else f"{least} to {most} clips"

@@ -53,6 +53,7 @@ def publish(
     """
     # Drawing libraries are loaded when something is drawn.
     from bench.reporting.html import Figure, write_report
+    from bench.reporting.layout import with_declared_bitrates
     from bench.reporting.plots import draw_curves
     from bench.reporting.tables import write_tables
 
@@ -65,7 +66,8 @@ def publish(
     summary = results.table(reference=reference)
     write_tables(results, folder / "tables", summary)
     results.rows.to_csv(folder / "rows.csv", index=False)
-    drawn = draw_curves(results, folder / "plots", summary=summary)
+    curves = with_declared_bitrates(summary)  # a recording stands where it is declared
+    drawn = draw_curves(results, folder / "plots", summary=curves)
     figures = [
         Figure(curve.title, curve.svg, curve.metric, curve.domain, curve.csv, curve.png)
         for curve in drawn

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.reporting.layout import with_declared_bitrates
 from bench.reporting.plot_style import family_styles
 from bench.reporting.plots import plot_metric, plot_table
 from bench.results import Results
@@ -159,10 +160,9 @@ def draw_headline(
 ) -> None:
     """Draw ViSQOL against bitrate, ours filled and the paper's hollow, and keep its table.
 
-    The bitrate of a recording is declared, so it stands in for the measured one here.
+    Ours stand at their declared bitrates: nothing was coded here.
     """
-    declared = summary["codec"].map(systems.set_index("system")["kbps"])
-    summary = summary.assign(measured_kbps=summary["measured_kbps"].fillna(declared))
+    summary = with_declared_bitrates(summary)
     theirs = systems.merge(table_two(points), on=["codec", "variant", "kbps"])
     theirs = theirs[theirs["quantity"] == "ViSQOL"]
     published = pd.DataFrame(

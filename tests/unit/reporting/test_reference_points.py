@@ -1,11 +1,14 @@
 """Published points: every row has its source, and nothing is compared that should not be."""
 
 import csv
+import math
 
+import pandas as pd
 import pytest
 
 from bench.errors import DatasetError, UsageError
 from bench.metrics import metric_names
+from bench.reporting.layout import MISSING, bitrate_text, with_declared_bitrates
 from bench.reporting.reference_points import (
     COLUMNS,
     appendix,
@@ -134,3 +137,21 @@ def test_nothing_in_common_is_an_error(folder, make_results):
     points = load_points(folder({"codec": "nobody"}))
     with pytest.raises(UsageError, match="published are nobody"):
         compare_with_published(make_results(), points)
+
+
+def test_a_bitrate_that_was_not_measured_is_shown_as_declared():
+    summary = pd.DataFrame(
+        {
+            "codec": ["ours", "recorded", "not here", "anchor"],
+            "nominal_kbps": [6.0, 1.5, 9.0, math.nan],
+            "measured_kbps": [6.2, math.nan, math.nan, math.nan],
+            "n": [3, 3, 0, 3],
+        }
+    )
+    texts = {codec: bitrate_text(part) for codec, part in summary.groupby("codec")}
+    assert texts == {
+        "ours": "6.20", "recorded": "1.50 declared", "not here": MISSING, "anchor": MISSING,
+    }  # fmt: skip
+    drawn = with_declared_bitrates(summary).set_index("codec")["measured_kbps"]
+    assert drawn["recorded"] == 1.5
+    assert drawn[["not here", "anchor"]].isna().all()

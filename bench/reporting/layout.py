@@ -150,7 +150,7 @@ def build_tables(
         not_measured=tuple(f"{codec}: {reason}" for codec, reason in absent.items()),
         failures=tuple(_failures(available, metrics)),
         loops=tuple(_loops(results.rows[results.rows["metric"].isin(measured)])),
-        identities=tuple(_identity(info) for info in metrics),
+        identities={info.name: _identity(info) for info in metrics},
     )
 
 

@@ -5,14 +5,13 @@ The CSV is the long summary in full precision; the others are the wide tables of
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bench.reporting.layout import MARKS, TableCell, TableSet, WideTable, build_tables
-from bench.results import Results
+from bench.results import MetricInfo, Results
 from bench.stats.summary import summarize
 
 if TYPE_CHECKING:
@@ -30,16 +29,17 @@ def to_markdown(tables: TableSet) -> str:
     """Return GitHub-flavoured Markdown."""
     blocks = [_markdown_table(table) for table in tables.tables]
     blocks.append("\n".join(filter(None, [tables.caption, tables.legend])))
-    for heading, entries in tables.notes:
+    for heading, entries in tables.notes():
         blocks.append("\n".join([f"{heading}:", "", *(f"- {_md(entry)}" for entry in entries)]))
     return "\n\n".join(blocks) + "\n"
 
 
 def to_latex(tables: TableSet, *, label: str = "tab:codecs") -> str:
-    r"""Return LaTeX ``table`` environments; the document needs ``\usepackage{booktabs}``."""
-    notes = [tables.caption, tables.legend]
-    notes += [f"{heading}: {'; '.join(entries)}." for heading, entries in tables.notes]
-    return "\n".join(_latex_table(table, notes, label) for table in tables.tables)
+    r"""Return LaTeX ``table`` environments; the document needs ``\usepackage{booktabs,graphicx}``.
+
+    A table wider than the line is scaled down to it.
+    """
+    return "\n".join(_latex_table(table, tables, label) for table in tables.tables)
 
 
 def to_csv(summary: pd.DataFrame) -> str:
@@ -68,7 +68,7 @@ def to_console(tables: TableSet) -> "Group":
             table.add_row(Text(row.codec), row.kbps, *cells)
         parts.append(table)
     lines = [tables.caption, tables.legend]
-    for heading, entries in tables.notes:
+    for heading, entries in tables.notes():
         lines += [f"{heading}:", *(f"  {entry}" for entry in entries)]
     return Group(*parts, Text("\n".join(filter(None, lines))))
 
@@ -111,8 +111,10 @@ def _markdown_cell(cell: TableCell) -> str:
     return " ".join(filter(None, [text, cell.suffix]))
 
 
-def _latex_table(table: WideTable, notes: Sequence[str], label: str) -> str:
-    head = ["codec", "kbps", *(info.label for info in table.metrics)]
+def _latex_table(table: WideTable, tables: TableSet, label: str) -> str:
+    notes = [tables.caption, tables.legend]
+    notes += [f"{heading}: {'; '.join(entries)}." for heading, entries in tables.notes(table)]
+    head = ["codec", "kbps", *(_latex_heading(info) for info in table.metrics)]
     slug = re.sub(r"[^a-z0-9]+", "-", table.title.lower())
     rows = [
         " & ".join([_tex(row.codec), _tex(row.kbps), *(_latex_cell(cell) for cell in row.cells)])
@@ -124,18 +126,26 @@ def _latex_table(table: WideTable, notes: Sequence[str], label: str) -> str:
             r"\centering",
             rf"\caption{{{_tex(table.title)} ({table.clips}). {_tex(notes[0])}}}",
             rf"\label{{{label}-{slug}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
-            " & ".join(map(_tex, head)) + r" \\",
+            " & ".join(head) + r" \\",
             r"\midrule",
             *(rf"{row} \\" for row in rows),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             *(rf"\par\smallskip{{\footnotesize {_tex(note)}\par}}" for note in notes[1:] if note),
             r"\end{table}",
             "",
         ]
     )
+
+
+def _latex_heading(info: MetricInfo) -> str:
+    """Return name and direction, with the unit in a line of its own."""
+    if not info.unit:
+        return _tex(info.label)
+    return rf"\shortstack[r]{{{_tex(info.name)}\\{_tex(f'({info.unit}) {info.arrow}'.strip())}}}"
 
 
 def _latex_cell(cell: TableCell) -> str:

@@ -83,6 +83,7 @@ LATEX = r"""\begin{table}
 \centering
 \caption{speech (6 clips). Mean $\pm$ half the width of the bootstrap interval over clips (95 \% unless stated otherwise); error rates are total errors over total words.}
 \label{tab:codecs-speech}
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
 \begin{tabular}{lrrr}
 \toprule
 codec & kbps & stoi $\uparrow$ & mel|odd\_name $\downarrow$ \\
@@ -91,7 +92,7 @@ a\_b@2kbps & 2.00 & 0.810 {\scriptsize$\pm$\,0.020} {\scriptsize(1 failed)} & \t
 a\_b@6kbps & 6.04 & \textbf{0.910} {\scriptsize$\pm$\,0.010}$^{+}$ & \textbf{1.50} {\scriptsize$\pm$\,0.10}$^{\approx}$ \\
 passthrough & 768 & 1.000 {\scriptsize$\pm$\,0.000}$^{+}$ & 0.00 {\scriptsize$\pm$\,0.00}$^{+}$ \\
 \bottomrule
-\end{tabular}
+\end{tabular}}
 \par\smallskip{\footnotesize Against a\_b@2kbps, clip-paired permutation test at 0.05: $^{+}$ significantly better, $^{-}$ significantly worse, $^{\neq}$ significantly different, $^{\approx}$ tie.\par}
 \par\smallskip{\footnotesize Codecs that could not run: c\&d@1kbps: pip install 'c<d>'.\par}
 \par\smallskip{\footnotesize Without a value: a\_b@2kbps, speech: timeout:1 (stoi).\par}
@@ -106,6 +107,12 @@ def test_markdown(small, lines):
 
 def test_latex(small, lines):
     assert to_latex(build_tables(small, lines)) == LATEX
+
+
+def test_latex_headings_have_the_unit_in_a_line_of_its_own(make_results):
+    text = to_latex(build_tables(make_results(clips=1)))
+    assert r"\shortstack[r]{visqol-speech-exp\\(MOS-LQO) $\uparrow$}" in text
+    assert r"\shortstack[r]{delay\\(ms)} \\" in text
 
 
 def test_csv_keeps_full_precision(small):

@@ -77,6 +77,8 @@ class PatchVAE(nn.Module):
     patch_std: Tensor
     latent_mean: Tensor
     latent_std: Tensor
+    white_mean: Tensor
+    white_std: Tensor
 
     def __init__(self, config: PatchVAEConfig) -> None:
         super().__init__()
@@ -87,6 +89,8 @@ class PatchVAE(nn.Module):
         self.register_buffer("patch_std", torch.ones(()))
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
+        self.register_buffer("white_mean", torch.zeros(channels))  # of what the encoder makes
+        self.register_buffer("white_std", torch.ones(channels))
         refine = config.encoder_blocks > 0
         self.encoder = _Refiner(size, channels, config.encoder_blocks, config) if refine else None
         self.log_var = nn.Parameter(torch.full((channels,), -6.0))  # of the whitened posterior
@@ -104,7 +108,7 @@ class PatchVAE(nn.Module):
         latents = (latents - _column(self.latent_mean)) / _column(self.latent_std)
         if self.encoder is not None:
             latents = latents + self.encoder(patches / self.patch_std)
-        return latents
+        return (latents - _column(self.white_mean)) / _column(self.white_std)
 
     def sample(self, latents: Tensor) -> Tensor:
         """Return a draw from the posterior around ``latents``."""
@@ -117,10 +121,18 @@ class PatchVAE(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return the log-mel ``[B, frames, mels]``."""
+        latents = latents * _column(self.white_std) + _column(self.white_mean)
         plain = latents * _column(self.latent_std) + _column(self.latent_mean)
         patches = torch.einsum("bctf,pc->bptf", plain, self.basis)
         patches = patches + self.patch_std * self.decoder(latents)
         return F.pixel_shuffle(patches + self.mean[:, None, None], self.config.patch)[:, 0]
+
+    @torch.no_grad()
+    def whiten(self, log_mel: Tensor) -> None:
+        """Bring the latents of ``log_mel`` to zero mean and unit deviation per channel."""
+        latents = self.encode(log_mel)
+        self.white_mean += self.white_std * latents.mean((0, 2, 3))
+        self.white_std *= latents.std((0, 2, 3))
 
     @torch.no_grad()
     def fit(self, log_mel: Tensor) -> None:

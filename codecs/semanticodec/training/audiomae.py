@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from semanticodec.audiomae import AudioMAE, Block, sincos_position_table
 from semanticodec.config import AudioMAEConfig, FrontendConfig
 from semanticodec.frontend import Frontend
+from semanticodec.mini import patchify
 from semanticodec.training.files import load_weights
 from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
@@ -32,13 +33,6 @@ class MAEOptions:
     decoder_width: int = 96
     decoder_depth: int = 2
     decoder_heads: int = 4
-
-
-def patchify(features: Tensor, patch: int) -> Tensor:
-    """Return ``[B, patches, patch * patch]`` of ``[B, frames, mels]``, frequency fastest."""
-    blocks = features.unflatten(2, (-1, patch)).unflatten(1, (-1, patch))
-    # [B, rows, patch, bands, patch] -> [B, rows, bands, patch, patch]
-    return blocks.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 def draw_visible(count: int, patches: int, share: float, device: torch.device) -> Tensor:

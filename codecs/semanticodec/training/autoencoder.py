@@ -51,6 +51,11 @@ class AutoencoderTask(Task):
             mels = [self.mel(wave) for wave in islice(batches, self.options.fit_batches)]
         self.vae.fit(torch.cat(mels))
 
+    def finish(self, batches: Iterator[Tensor]) -> None:
+        """Whiten the latents again: training has changed their spread."""
+        mels = [self.mel(wave) for wave in islice(batches, self.options.fit_batches)]
+        self.vae.whiten(torch.cat(mels))
+
     def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
         """Return the losses of a batch."""
         with torch.no_grad():

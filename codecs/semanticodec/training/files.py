@@ -57,6 +57,7 @@ def save_weights(
     }
     part = path.with_suffix(".part")
     save_file(stored, part, {"format": FORMAT, "stage": json.dumps(dict(metadata))})
+    part.chmod(0o644)
     replace_file(part, path)
 
 

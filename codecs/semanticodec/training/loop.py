@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HOP = 160  # samples per frame
+Array = npt.NDArray[Any]
+Batch = Tensor | dict[str, Tensor]
+
+
+class Reader(Protocol):
+    """Where batches come from."""
+
+    def batch(self, step: int) -> Array | dict[str, Array]:
+        """Return the batch of a step, the same for the same step."""
+        ...
 
 
 class Task(nn.Module):
@@ -36,8 +48,8 @@ class Task(nn.Module):
 
     extra_samples = 0  # behind the frames of a segment
 
-    def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
-        """Return the losses of waves ``[B, N]``."""
+    def forward(self, batch: Any, phase: str) -> dict[str, Tensor]:
+        """Return the losses of a batch, which is of the kind that ``reader`` gives."""
         raise NotImplementedError
 
     def phases(self, step: int) -> tuple[str, ...]:
@@ -48,8 +60,24 @@ class Task(nn.Module):
         """Return what each phase trains."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}
 
-    def start(self, batches: Iterator[Tensor]) -> None:
+    def start(self, batches: Iterator[Any]) -> None:
         """Fit what is fitted rather than trained, before the first step."""
+
+    def finish(self, batches: Iterator[Any]) -> None:
+        """Fit what is fitted after the last step, under averaged weights."""
+
+    def reader(
+        self, config: StageConfig, cache: data.AudioCache, rank: int, world: int
+    ) -> Reader:
+        """Return where the batches come from: by default waves ``[B, N]`` of the audio cache."""
+        order = data.SegmentOrder(
+            cache.split("train"),
+            config.data.segment_frames * HOP + self.extra_samples,
+            config.data.domain_weights,
+            config.data.gain_db,
+            config.seed,
+        )
+        return data.BatchReader(cache, order, config.optim.batch_size, rank, world)
 
     def after_step(self, step: int) -> None:
         """Update what has rules of its own, such as codebooks."""
@@ -57,6 +85,10 @@ class Task(nn.Module):
     def validate(self, waves: Tensor) -> dict[str, float]:
         """Return metrics of validation waves ``[B, N]``, under averaged weights."""
         raise NotImplementedError
+
+    def sizes(self) -> dict[str, Any]:
+        """Return what is needed beside the weights to build the network again."""
+        return {}
 
     def export(self) -> dict[str, Tensor]:
         """Return the weights that later stages and the codec need."""
@@ -100,7 +132,7 @@ class Average:
 
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Mix the seed of all random numbers of one step of one process."""
-    return int(data.np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 class Trainer:
@@ -118,7 +150,9 @@ class Trainer:
         self.folder = folder
         self.accelerator = accelerator or make_accelerator(config)
         self.task = task.to(self.accelerator.device)
-        self.reader = self._reader(cache)
+        self.reader = task.reader(
+            config, cache, self.accelerator.process_index, self.accelerator.num_processes
+        )
         self.waves = torch.from_numpy(
             data.validation_waves(
                 cache,
@@ -130,18 +164,6 @@ class Trainer:
         self.log = files.RunLog(folder / "log.jsonl")
         self.step = 0
         self.seconds = 0.0  # of training, over all runs
-
-    def _reader(self, cache: data.AudioCache) -> data.BatchReader:
-        config = self.config
-        order = data.SegmentOrder(
-            cache.split("train"),
-            config.data.segment_frames * HOP + self.task.extra_samples,
-            config.data.domain_weights,
-            config.data.gain_db,
-            config.seed,
-        )
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        return data.BatchReader(cache, order, config.optim.batch_size, rank, world)
 
     # ---- state
 
@@ -171,17 +193,20 @@ class Trainer:
             self.log.rewind(self.step)
         self.model = self.accelerator.prepare_model(self.task)
 
-    def _endless(self) -> Iterator[Tensor]:
+    def _endless(self) -> Iterator[Any]:
         step = 0
         while True:
             yield self._batch(step)
             step += 1
 
-    def _batch(self, number: int) -> Tensor:
-        return torch.from_numpy(self.reader.batch(number)).to(self.accelerator.device)
+    def _batch(self, number: int) -> Batch:
+        drawn, device = self.reader.batch(number), self.accelerator.device
+        if isinstance(drawn, dict):
+            return {name: torch.from_numpy(value).to(device) for name, value in drawn.items()}
+        return torch.from_numpy(drawn).to(device)
 
     def save(self) -> None:
-        """Write the checkpoint and the weights."""
+        """Write the checkpoint."""
         if not self.accelerator.is_main_process:
             return
         state = {
@@ -192,15 +217,24 @@ class Trainer:
             "optimizers": {name: own.state_dict() for name, own in self.optimizers.items()},
         }
         files.save_checkpoint(state, self.folder / "checkpoint.pt")
-        last = [row for row in self.log.rows() if "validation" in row][-1:]
-        metadata = {
-            "config": self.config.to_dict(),
-            "step": self.step,
-            "minutes": round(self.seconds / 60, 2),
-            "validation": last[0]["validation"] if last else {},
-        }
-        with self.average.applied():
-            files.save_weights(self.task.export(), self.folder / "weights.safetensors", metadata)
+
+    def _conclude(self) -> None:
+        """Write checkpoint and weights; the checkpoint knows nothing of the task's ``finish``."""
+        self.save()
+        with self.average.applied(), torch.no_grad():
+            self.task.eval()
+            self.task.finish(self._endless())
+            values = self.validate()
+            if self.accelerator.is_main_process:
+                metadata = {
+                    "config": self.config.to_dict(),
+                    "sizes": self.task.sizes(),
+                    "step": self.step,
+                    "minutes": round(self.seconds / 60, 2),
+                    "validation": {name: float(f"{v:.5g}") for name, v in values.items()},
+                }
+                path = self.folder / "weights.safetensors"
+                files.save_weights(self.task.export(), path, metadata)
 
     # ---- running
 
@@ -222,8 +256,7 @@ class Trainer:
             if now - saved > 60 * config.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
-        self.validate()
-        self.save()
+        self._conclude()
         return losses
 
     def _train_step(self) -> dict[str, float]:
@@ -241,7 +274,7 @@ class Trainer:
         self.average.update(self.step)
         return losses
 
-    def _phase_step(self, phase: str, batches: Iterable[Tensor]) -> dict[str, float]:
+    def _phase_step(self, phase: str, batches: Iterable[Batch]) -> dict[str, float]:
         optim = self.config.optim
         optimizer = self.optimizers[phase]
         for group in optimizer.param_groups:

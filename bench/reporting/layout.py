@@ -108,16 +108,16 @@ class TableSet:
     not_measured: tuple[str, ...]
     failures: tuple[str, ...]
     loops: tuple[str, ...]
-    identities: tuple[str, ...]
+    identities: Mapping[str, str]
 
-    @property
-    def notes(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Headed lists for below the tables, empty ones left out."""
+    def notes(self, table: WideTable | None = None) -> list[tuple[str, tuple[str, ...]]]:
+        """Return headed lists for below all tables or below one, empty ones left out."""
+        shown = self.identities if table is None else [info.name for info in table.metrics]
         lists = [
             ("Codecs that could not run", self.not_measured),
             ("Without a value", self.failures),
             ("Recogniser loops, which inflate error rates", self.loops),
-            ("Metrics", self.identities),
+            ("Metrics", tuple(self.identities[name] for name in shown)),
         ]
         return [(heading, entries) for heading, entries in lists if entries]
 

@@ -24,6 +24,9 @@ BUILTIN: dict[str, str] = {
     "g726": "codec_zoo.classical:G726",
     "codec2": "codec_zoo.codec2:Codec2",
     "lyra": "codec_zoo.lyra:Lyra",
+    "encodec-24khz": "codec_zoo.encodec:Encodec24",
+    "encodec-48khz": "codec_zoo.encodec:Encodec48",
+    "encodec-32khz": "codec_zoo.encodec:Encodec32",
     "recordings": "codec_zoo.recordings:Recordings",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"

@@ -1,0 +1,331 @@
+"""What neural codecs with discrete codes have in common: payload, batches, where weights are from.
+
+A payload is the number of samples and the packed codes (:mod:`codec_zoo.bitpacking`), frame after
+frame and in a frame codebook after codebook.
+
+Clips of one batch are coded together only where they are equally long. These networks are not
+blind to what stands behind a clip (layers pad by reflection, normalise over time, or look ahead),
+so a clip that is filled up with zeros to the length of another gives other codes at its end.
+"""
+
+# ruff: noqa: D102 - the methods of the contract are documented in base.Codec
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec_zoo.base import (
+    Codec,
+    CodecError,
+    CodecSpec,
+    CodecUnavailableError,
+    Encoded,
+    Option,
+    Wave,
+    checked_wave,
+    format_codec_id,
+    nominal_kbps,
+)
+from codec_zoo.bitpacking import Codes, pack_codes, unpack_codes
+from codec_zoo.huggingface import HubModel, folder_hash, local_folder, missing_package
+from codec_zoo.packets import PacketStream, unpack
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: Option ``dtype`` -> name of the type in torch.
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a model's codes.
+
+    Attributes:
+        sample_rate: Of the waveform, Hz.
+        hop_samples: Samples in one frame of codes.
+        codebook_size: Entries of each codebook.
+        max_codebooks: Codes in one frame at the highest bitrate.
+        channels: Of the waveform.
+    """
+
+    sample_rate: int
+    hop_samples: int
+    codebook_size: int
+    max_codebooks: int
+    channels: int = 1
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.sample_rate / self.hop_samples
+
+    def frames(self, samples: int) -> int:
+        """Return the frames that cover ``samples`` samples."""
+        return -(-samples // self.hop_samples)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What an encoder gives for one clip, before packing.
+
+    Attributes:
+        codes: ``[K, T]`` (codebooks, frames).
+        scales: Levels that the decoder multiplies by, one per chunk; empty for most codecs.
+    """
+
+    codes: Codes
+    scales: NDArray[np.float32] | None = None
+
+
+class NeuralCodec(Codec):
+    """A neural codec with released weights on the Hugging Face hub.
+
+    A subclass names its model and says how to call it.
+
+    Args:
+        point: The operating point.
+        device: Where the network runs, e.g. ``cpu`` or ``cuda``.
+        path: A folder written by ``save_pretrained``, to use instead of the released weights.
+        dtype: ``fp32`` or ``bf16``, the precision of the network.
+
+    Attributes:
+        released: The released weights.
+        layout: Of the released model.
+        package: What runs the network.
+        adapter_version: Raised by every change that moves the output.
+    """
+
+    kind = "neural"
+    batch_size = 8
+    released: ClassVar[HubModel]
+    layout: ClassVar[Layout]
+    package: ClassVar[str] = "transformers"
+    adapter_version: ClassVar[str] = "1"
+    stochastic: ClassVar[bool] = False
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return missing_package(cls.package) or cls.released.missing_reason()
+
+    def __init__(
+        self, point: str = "", *, device: str = "cpu", path: str = "", dtype: str = "fp32"
+    ) -> None:
+        if dtype not in DTYPES:
+            raise CodecError(f"{self.family} takes dtype {' or '.join(DTYPES)}, got {dtype!r}")
+        missing = missing_package(self.package)
+        if missing is not None:
+            raise CodecUnavailableError(missing)
+        self._device = device
+        self._dtype = dtype
+        self._path = path
+        self._own_folder = local_folder(path) if path else None
+        self._layout = self._layout_of(self._own_folder) if self._own_folder else self.layout
+        self._point, self._codebooks = self._point_of(point)
+
+    # What a subclass says.
+
+    @classmethod
+    @abstractmethod
+    def _layout_of(cls, folder: Path) -> Layout:
+        """Return the layout of the model in a folder, from its configuration."""
+
+    @abstractmethod
+    def _point_of(self, point: str) -> tuple[str, int]:
+        """Return the point as it is written in the codec id, and its number of codebooks.
+
+        Raises:
+            CodecError: If the model has no such point.
+        """
+
+    @abstractmethod
+    def _load(self, folder: Path) -> Any:
+        """Return the network in a folder, on the CPU."""
+
+    @abstractmethod
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        """Encode ``[B, C, N]``."""
+
+    @abstractmethod
+    def _synthesise(self, coded: Sequence[Coded], samples: int) -> "torch.Tensor":
+        """Decode clips of ``samples`` samples each to ``[B, C, N]`` with ``N >= samples``."""
+
+    # The contract.
+
+    @property
+    def spec(self) -> CodecSpec:
+        return self._spec
+
+    @cached_property
+    def _spec(self) -> CodecSpec:
+        layout = self._layout
+        sizes = (layout.codebook_size,) * self._codebooks
+        options: dict[str, Option] = {"path": self._path} if self._path else {}
+        if self._dtype != "fp32":
+            options["dtype"] = self._dtype
+        return CodecSpec(
+            codec_id=format_codec_id(self.family, self._point, options),
+            sample_rate=layout.sample_rate,
+            channels=layout.channels,
+            kind="neural",
+            nominal_kbps=nominal_kbps(layout.frame_rate, sizes),
+            frame_rate=layout.frame_rate,
+            codebook_sizes=sizes,
+            deterministic=not self.stochastic,
+            implementation=f"{self.package} {version(self.package)}",
+            version=self.adapter_version,
+            params=self._params(),
+            weights_hash=self._weights_hash(),
+        )
+
+    def _params(self) -> dict[str, Option]:
+        weights = "of the user's own" if self._own_folder else self.released.repository
+        return {"weights": weights, "codebooks": self._codebooks, "dtype": self._dtype}
+
+    def _weights_hash(self) -> str:
+        return folder_hash(self._own_folder) if self._own_folder else self.released.commit
+
+    def warm_up(self) -> None:
+        """Load the weights, and code a tenth of a second."""
+        quiet = np.zeros((self._layout.channels, self._layout.sample_rate // 10), np.float32)
+        self.decode(self.encode(quiet).payload)
+
+    def encode(self, wave: Wave) -> Encoded:
+        return self.encode_batch([wave])[0]
+
+    def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
+        return self.decode_batch([payload], seeds=[seed])[0]
+
+    def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
+        checked = [checked_wave(wave, self.spec) for wave in waves]
+        return in_groups(checked, lambda wave: wave.shape[1], self._encode_equal, self.batch_size)
+
+    def _encode_equal(self, waves: Sequence[Wave]) -> list[Encoded]:
+        """Encode waves of one length."""
+        import torch
+
+        with exact_math():
+            batch = torch.from_numpy(np.stack(waves)).to(self._device, self._torch_dtype)
+            coded = self._analyse(batch)
+        return [self._encoded(one, waves[0].shape[1]) for one in coded]
+
+    def _encoded(self, coded: Coded, samples: int) -> Encoded:
+        body = self._pack(coded)
+        payload = PacketStream((body,), samples).pack()
+        return Encoded(payload, overhead_bytes=len(payload) - len(body), codes=coded.codes)
+
+    def decode_batch(self, payloads: Sequence[bytes], *, seeds: Sequence[int]) -> list[Wave]:
+        clips = [self._parse(payload) for payload in payloads]
+        return in_groups(clips, lambda clip: clip[1], self._decode_equal, self.batch_size)
+
+    def _parse(self, payload: bytes) -> tuple[Coded, int]:
+        """Return the codes in a payload and the number of samples they stand for."""
+        stream = unpack(payload)
+        return self._unpack(b"".join(stream.packets), stream.samples), stream.samples
+
+    def _decode_equal(self, clips: Sequence[tuple[Coded, int]]) -> list[Wave]:
+        """Decode clips of one length."""
+        samples = clips[0][1]
+        with exact_math():
+            waves = self._synthesise([coded for coded, _ in clips], samples)
+            found = waves.float().cpu().numpy()[..., :samples]
+        assert found.shape[1:] == (self._layout.channels, samples), found.shape
+        return [np.ascontiguousarray(wave) for wave in found]
+
+    def _pack(self, coded: Coded) -> bytes:
+        return pack_codes(coded.codes.T, self._layout.codebook_size)
+
+    def _unpack(self, body: bytes, samples: int) -> Coded:
+        frames = self._layout.frames(samples)
+        flat = unpack_codes(body, self._layout.codebook_size, frames * self._codebooks)
+        return Coded(flat.reshape(frames, self._codebooks).T)
+
+    # The network.
+
+    @property
+    def _torch_dtype(self) -> "torch.dtype":
+        import torch
+
+        found: torch.dtype = getattr(torch, DTYPES[self._dtype])
+        return found
+
+    @cached_property
+    def _model(self) -> Any:
+        """The network, ready to run; the released weights are downloaded if need be."""
+        folder = self._own_folder or self.released.folder()
+        if self._layout_of(folder) != self._layout:
+            raise CodecError(
+                f"{folder.name} is {self._layout_of(folder)}, {self.family} is {self._layout}"
+            )
+        return self._load(folder).eval().to(self._device, self._torch_dtype)
+
+    def _codes_tensor(self, coded: Sequence[Coded]) -> "torch.Tensor":
+        """Return the codes of equally long clips as ``[B, K, T]``, where the network is."""
+        import torch
+
+        return torch.from_numpy(np.stack([one.codes for one in coded])).to(self._device)
+
+
+def in_groups(
+    items: Sequence[Item],
+    key: Callable[[Item], Hashable],
+    work: Callable[[Sequence[Item]], list[Result]],
+    most: int,
+) -> list[Result]:
+    """Return what ``work`` makes of each item, giving it up to ``most`` items of one key at once.
+
+    Example:
+        >>> in_groups(["a", "bb", "c"], len, lambda words: [" ".join(words)] * len(words), 8)
+        ['a c', 'bb', 'a c']
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(key(item), []).append(index)
+    found: dict[int, Result] = {}
+    for members in groups.values():
+        for start in range(0, len(members), most):
+            chosen = members[start : start + most]
+            found.update(zip(chosen, work([items[i] for i in chosen]), strict=True))
+    return [found[index] for index in range(len(items))]
+
+
+@contextmanager
+def exact_math() -> Iterator[None]:
+    """Run a network without gradients, and on a GPU in full float32 with repeatable algorithms.
+
+    TensorFloat-32, cuDNN's default, keeps 10 bits of mantissa: enough to move codes.
+    """
+    import torch
+
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+def parse_codebooks(codec: type[Codec], point: str, most: int) -> int:
+    """Return the number of codebooks of a point such as ``8cb``.
+
+    Raises:
+        CodecError: If it is missing, or the model has fewer.
+    """
+    match = re.fullmatch(r"([1-9]\d*)cb", point)
+    if match is None or int(match[1]) > most:
+        got = repr(point) if point else "no point"
+        raise CodecError(f"{codec.family} takes 1cb to {most}cb (codebooks), got {got}")
+    return int(match[1])

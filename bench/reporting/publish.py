@@ -55,6 +55,7 @@ def publish(
     from bench.reporting.html import Figure, write_report
     from bench.reporting.layout import with_declared_bitrates
     from bench.reporting.plots import draw_curves
+    from bench.reporting.reference_points import load_points, points_of_run, write_appendix
     from bench.reporting.tables import write_tables
 
     report, stamp = folder / "report" / "index.html", folder / "report" / "stamp.txt"
@@ -67,7 +68,12 @@ def publish(
     write_tables(results, folder / "tables", summary)
     results.rows.to_csv(folder / "rows.csv", index=False)
     curves = with_declared_bitrates(summary)  # a recording stands where it is declared
-    drawn = draw_curves(results, folder / "plots", summary=curves)
+    points = load_points()
+    published = points_of_run(results, summary, points)
+    write_appendix(results, published, points, folder / "tables" / "published.csv")
+    drawn = draw_curves(
+        results, folder / "plots", summary=curves, published=published if len(published) else None
+    )
     figures = [
         Figure(curve.title, curve.svg, curve.metric, curve.domain, curve.csv, curve.png)
         for curve in drawn
@@ -87,9 +93,12 @@ def _digest(results: Results, reference: str | None) -> str:
 
 
 def _source_hash() -> str:
-    """Return a hash of the reporting code, so that a newer version writes anew."""
-    files = sorted(Path(__file__).parent.rglob("*.*"))
-    parts = [path.read_bytes() for path in files if path.suffix in (".py", ".j2", ".css", ".js")]
+    """Return a hash of the reporting code and the published points, so that newer ones show."""
+    from bench.reporting.reference_points import reference_folder
+
+    files = sorted(Path(__file__).parent.rglob("*.*")) + sorted(reference_folder().glob("*.csv"))
+    kinds = (".py", ".j2", ".css", ".js", ".csv")
+    parts = [path.read_bytes() for path in files if path.suffix in kinds]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 

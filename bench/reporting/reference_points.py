@@ -21,6 +21,10 @@ COLUMNS = (
     "codec", "variant", "kbps", "tokens_per_s", "dataset", "domain", "metric", "published_metric",
     "value", "unit", "source", "secondary", "comparable", "note",
 )  # fmt: skip
+_DTYPES = {
+    "kbps": "float64", "tokens_per_s": "float64", "value": "float64", "secondary": "bool",
+    "comparable": "bool",
+}  # fmt: skip
 DOMAINS = (*DOMAIN_ORDER, MEAN_OF_DOMAINS, "mixed", "")
 REQUIRED = ("codec", "published_metric", "value", "source", "dataset")
 KEY = ["codec", "variant", "kbps", "dataset", "domain", "published_metric", "source"]
@@ -55,12 +59,18 @@ def load_points(
 
     Returns:
         ``kbps``, ``tokens_per_s`` and ``value`` are numbers (NaN where not stated), ``secondary``
-        and ``comparable`` are bools, everything else is text.
+        and ``comparable`` are bools, everything else is text. Empty where the package was
+        installed without them.
 
     Raises:
         DatasetError: If a file is missing or a row is not as expected; names file and line.
     """
-    folder = folder or reference_folder()
+    if folder is None:
+        folder = reference_folder()
+        if not folder.is_dir():  # installed without the checkout's reports/
+            return pd.DataFrame(
+                {name: pd.Series(dtype=_DTYPES.get(name, "str")) for name in COLUMNS}
+            )
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise DatasetError(f"no published points in {folder}; expected CSV files")
@@ -133,6 +143,43 @@ def drawable(points: pd.DataFrame) -> pd.DataFrame:
     """
     chosen = points[points["comparable"] & points["kbps"].notna()]
     return chosen[list(DRAWABLE_COLUMNS)].reset_index(drop=True)
+
+
+def points_of_run(results: Results, summary: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points for the curves of one run.
+
+    Those of its own codec families, as they were published (no retrained or cut variants), where
+    the run has values of that metric in that domain.
+
+    Args:
+        results: The run.
+        summary: Its means.
+        points: All published points.
+    """
+    chosen = drawable(points)
+    families = {info.family for info in results.codecs.values()}
+    chosen = chosen[chosen["codec"].isin(families) & chosen["variant"].isin(PLAIN_VARIANTS)]
+    measured = summary.loc[summary["mean"].notna(), ["metric", "domain"]].drop_duplicates()
+    return chosen.merge(measured, on=["metric", "domain"])
+
+
+def write_appendix(results: Results, drawn: pd.DataFrame, points: pd.DataFrame, path: Path) -> None:
+    """Write the published points of a run's codec families that no curve shows, as CSV.
+
+    Args:
+        results: The run.
+        drawn: From :func:`points_of_run`.
+        points: All published points.
+        path: The file; not written where there is nothing to list.
+    """
+    families = {info.family for info in results.codecs.values()}
+    mine = points[points["codec"].isin(families)]
+    shown = mine.merge(drawn[list(DRAWABLE_COLUMNS)], how="left", indicator=True)
+    rest = mine[(shown["_merge"] == "left_only").to_numpy()]
+    path.unlink(missing_ok=True)
+    if len(rest):
+        order = ["codec", "variant", "kbps", "published_metric", "dataset", "source"]
+        rest.sort_values(order).to_csv(path, index=False)
 
 
 def appendix(points: pd.DataFrame) -> pd.DataFrame:

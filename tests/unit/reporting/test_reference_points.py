@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import DatasetError, UsageError
 from bench.metrics import metric_names
+from bench.reporting import reference_points
 from bench.reporting.layout import MISSING, bitrate_text, with_declared_bitrates
 from bench.reporting.reference_points import (
     COLUMNS,
@@ -15,6 +16,8 @@ from bench.reporting.reference_points import (
     compare_with_published,
     drawable,
     load_points,
+    points_of_run,
+    write_appendix,
 )
 from bench.stats.cells import MEAN_OF_DOMAINS
 
@@ -155,3 +158,35 @@ def test_a_bitrate_that_was_not_measured_is_shown_as_declared():
     drawn = with_declared_bitrates(summary).set_index("codec")["measured_kbps"]
     assert drawn["recorded"] == 1.5
     assert drawn[["not here", "anchor"]].isna().all()
+
+
+def test_a_run_is_drawn_with_points_of_its_own_codecs_and_panels_only(
+    folder, make_results, tmp_path
+):
+    points = load_points(
+        folder(
+            {},
+            {"codec": "nobody", "dataset": "another codec"},
+            {"variant": "retrained", "dataset": "another variant"},
+            {"domain": "mixed", "dataset": "no panel"},
+            {"metric": "stoi", "dataset": "no curve"},
+            {"comparable": "false", "note": "why", "dataset": "not comparable"},
+        )
+    )
+    results = make_results()
+    drawn = points_of_run(results, results.table(), points)
+    assert drawn["dataset"].tolist() == ["theirs"]
+    path = tmp_path / "published.csv"
+    write_appendix(results, drawn, points, path)
+    listed = pd.read_csv(path)["dataset"]
+    assert set(listed) == {"another variant", "no panel", "no curve", "not comparable"}
+    write_appendix(results, drawn, points.iloc[:1], path)
+    assert not path.exists()
+
+
+def test_an_installation_without_the_files_has_no_points(monkeypatch, tmp_path, make_results):
+    monkeypatch.setattr(reference_points, "reference_folder", lambda: tmp_path / "none")
+    points = load_points()
+    assert tuple(points.columns) == COLUMNS
+    results = make_results()
+    assert points_of_run(results, results.table(), points).empty

@@ -220,9 +220,10 @@ def _lines(entries: Mapping[Any, Any]) -> str:
 
 def _listed(values: pd.DataFrame, codec: str, metric: str, units: pd.Index) -> list[Any]:
     """Return the values in the order of the clips: a number, ``[edits, words]`` or null."""
+    chosen = values.xs((codec, metric), level=("codec", "metric"))
     found = {
         unit: [numerator, denominator] if counted else numerator
-        for unit, numerator, denominator, counted in values.loc[(codec, metric)].itertuples()
+        for unit, numerator, denominator, counted in chosen.itertuples()
     }
     return [found.get(unit) for unit in units]
 

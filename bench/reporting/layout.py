@@ -8,7 +8,7 @@ value. :mod:`bench.reporting.tables` turns this into text.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,7 +208,8 @@ def _sections(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     titles = [name for name in ("dataset", "domain") if name in summary]
     if not titles:
         return [("all clips", summary)]
-    parts = sorted(summary.groupby(titles), key=lambda entry: [*map(domain_rank, entry[0])])
+    parts = [(list(map(str, key)), part) for key, part in summary.groupby(titles)]
+    parts.sort(key=lambda entry: [*map(domain_rank, entry[0])])
     return [(", ".join(key), part) for key, part in parts]
 
 
@@ -244,7 +245,9 @@ def _wide_table(
     return WideTable(title, clips, metrics, tuple(rows))
 
 
-def _cell(line: Mapping[str, Any] | None, info: MetricInfo, decimals: int, best: str) -> TableCell:
+def _cell(
+    line: Mapping[Hashable, Any] | None, info: MetricInfo, decimals: int, best: str
+) -> TableCell:
     if line is None:
         return TableCell(MISSING)
     counts = [(line[f"n_{status}"], status) for status in ("failed", "skipped", "pending")]
@@ -279,7 +282,7 @@ def _best(info: MetricInfo, part: pd.DataFrame, decimals: int) -> str:
     return _round(competing.max() if info.higher_is_better else competing.min(), decimals)
 
 
-def _mark(line: Mapping[str, Any], info: MetricInfo) -> str:
+def _mark(line: Mapping[Hashable, Any], info: MetricInfo) -> str:
     tie = line.get("tie", pd.NA)
     if pd.isna(tie):
         return ""

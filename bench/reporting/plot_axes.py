@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -86,7 +87,8 @@ def names_width(panels: Sequence[Axes], table: pd.DataFrame) -> float:
         for _, part in table.groupby("domain")
         for name in _level_names(part)["name"]
     ]
-    width = panels[0].figure.get_figwidth() / len(panels) - Y_AXIS_WIDTH
+    page = panels[0].figure
+    width = page.bbox.width / page.dpi / len(panels) - Y_AXIS_WIDTH
     return min(max(letters) / width + LEADER_WIDTH + 0.03, MOST_NAMES_WIDTH) if letters else 0.0
 
 
@@ -140,11 +142,11 @@ def draw_levels(panel: Axes, table: pd.DataFrame, width: float) -> None:
     heights = spread_apart([min(max(level, bottom), top) for level in levels["value"]], gap, top)
     start, end = 1 - width, 1 - width + LEADER_WIDTH
     across = panel.get_yaxis_transform()
+    look: dict[str, Any] = {"color": ANCHOR_COLOR, "lw": 0.7, "transform": across, "zorder": 2}
     for level, drawn, name, height in zip(
         levels["value"], levels["drawn"], levels["name"], heights, strict=True
     ):
         if drawn:
-            look = {"color": ANCHOR_COLOR, "lw": 0.7, "transform": across, "zorder": 2}
             panel.plot([0, start], [level, level], ls=(0, (4, 3)), **look)
             panel.plot([start, end], [level, height], **look)
         panel.text(

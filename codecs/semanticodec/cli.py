@@ -1,4 +1,4 @@
-"""Command line: ``semanticodec encode | decode | info | convert``.
+"""Command line: ``semanticodec encode | decode | info | convert | train``.
 
 Data goes to files or standard output, talk to standard error. Exit codes: 0 all done, 1 some files
 failed, 2 wrong usage.
@@ -12,7 +12,6 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ from semanticodec.codec import SemantiCodec
 from semanticodec.config import OPERATING_POINTS
 from semanticodec.errors import CodecError
 from semanticodec.hub import load_model
-from semanticodec.settings import PRESETS, Execution, preset
+from semanticodec.settings import PRESETS, Execution
 from semanticodec.tokens import Tokens
+from semanticodec.training import cli as training
 
 STREAM = "-"
 SUFFIX = ".smc"
@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
     convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     convert.set_defaults(run=run_convert)
+    train = commands.add_parser("train", help="train a stage of a model (docs/training.md)")
+    training.add_arguments(train)
+    train.set_defaults(run=training.run)
     return top
 
 
@@ -219,13 +222,12 @@ def run_encode(options: argparse.Namespace) -> int:
 
 def run_decode(options: argparse.Namespace) -> int:
     """Decode ``.smc`` files."""
-    settings = preset("released" if options.compat and options.preset == "quality"
-                      else options.preset)  # fmt: skip
-    if options.steps is not None:
-        settings = replace(settings, num_steps=options.steps)
-    if options.guidance is not None:
-        settings = replace(settings, guidance_scale=options.guidance)
-    codec = _codec(options, settings=settings)
+    codec = _codec(
+        options,
+        settings=None if options.preset == "quality" else options.preset,
+        ddim_sample_step=options.steps,
+        cfg_scale=options.guidance,
+    )
 
     def work(source: str) -> Callable[[str], None]:
         tokens = Tokens.from_bytes(_read(source))

@@ -26,7 +26,7 @@ from semanticodec.fastconv import set_fast
 from semanticodec.hub import load_model
 from semanticodec.identity import Codes, Identity
 from semanticodec.model import SemantiCodecModel
-from semanticodec.settings import PRESETS, DecodeSettings, Execution, autocast_dtype, preset
+from semanticodec.settings import DecodeSettings, Execution, autocast_dtype, preset
 from semanticodec.tokens import Tokens
 
 
@@ -76,7 +76,7 @@ class SemantiCodec:
                 checkpoint_path, token_rate, semantic_vocab_size, cache_dir=cache_path
             )
         self.compat = compat
-        self.settings = _settings(settings, compat, ddim_sample_step, cfg_scale)
+        self.settings = _settings(model, settings, compat, ddim_sample_step, cfg_scale)
         self.execution = execution or Execution()
         self.model = model
         self.to(device)
@@ -400,7 +400,7 @@ class SemantiCodec:
         return audio.resample(wave, self.sample_rate, sample_rate, length)
 
     def _chosen(self, settings: DecodeSettings | str | None) -> DecodeSettings:
-        return _settings(settings, self.compat) if settings is not None else self.settings
+        return self.settings if settings is None else _settings(self.model, settings, self.compat)
 
     def _inference(self, dtype_name: str) -> AbstractContextManager[Any]:
         """Return a context without gradients, with autocast if a smaller type is wanted."""
@@ -421,16 +421,17 @@ def _seeds(seeds: Sequence[int] | None, count: int) -> Sequence[int]:
 
 
 def _settings(
+    model: SemantiCodecModel,
     settings: DecodeSettings | str | None,
     compat: str | None,
     num_steps: int | None = None,
     guidance_scale: float | None = None,
 ) -> DecodeSettings:
     """Resolve a preset's name, the default of the mode, and the released package's arguments."""
-    if isinstance(settings, str):
-        settings = preset(settings)
     if settings is None:
-        settings = PRESETS["released" if compat == "released" else "quality"]
+        settings = "released" if compat == "released" else "quality"
+    if isinstance(settings, str):
+        settings = preset(settings, model.presets)
     if num_steps is not None:
         settings = replace(settings, num_steps=num_steps)
     if guidance_scale is not None:

@@ -10,8 +10,11 @@ import torch
 from semanticodec.checkpoint import ReleasedFiles, load_own, load_released
 from semanticodec.config import SemantiCodecConfig, operating_point
 from semanticodec.errors import CheckpointError
+from semanticodec.mini import load_mini
 from semanticodec.model import SemantiCodecModel
 
+MINI_NAMES = ("mini", "semanticodec-mini")
+DEFAULT_VOCAB_SIZE = 16384
 RELEASED_REPOSITORY = "haoheliu/SemantiCodec"
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -19,7 +22,7 @@ SHIPPED = Path(__file__).parent / "weights"
 def load_model(
     source: str | os.PathLike[str] | None = None,
     token_rate: int = 100,
-    semantic_vocab_size: int = 16384,
+    semantic_vocab_size: int = DEFAULT_VOCAB_SIZE,
     *,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -31,7 +34,7 @@ def load_model(
 
     Args:
         source: A ``.safetensors`` file of ours; a folder with one, or in the released layout; the
-            name of shipped weights; or a Hugging Face id. None: the released repository.
+            name of shipped weights, ``mini``; or a Hugging Face id. None: the released repository.
         token_rate: Of a released model: 25, 50 or 100 tokens/s.
         semantic_vocab_size: Of a released model: 4096, 8192, 16384 or 32768.
         revision: Commit, tag or branch on the Hub.
@@ -45,6 +48,10 @@ def load_model(
         ValueError: If there is no such operating point.
     """
     source = os.fspath(source) if source is not None else RELEASED_REPOSITORY
+    if source in MINI_NAMES:
+        # the default number of entries is the released models'; here it means the small one's own
+        size = None if semantic_vocab_size == DEFAULT_VOCAB_SIZE else semantic_vocab_size
+        return load_mini(token_rate, size)
     path = Path(source).expanduser()
     if path.suffix == ".safetensors" and (path.exists() or not _is_hub_id(source)):
         return load_own(path, verify=verify, dtype=dtype)

@@ -14,6 +14,7 @@ departs from the paper is listed in MODEL_CARD.md with the number that speaks fo
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,11 +42,18 @@ from semanticodec.frontend import Frontend
 from semanticodec.model import SemantiCodecModel
 from semanticodec.patch_vae import PatchVAE, PatchVAEConfig
 from semanticodec.semantic import SemanticCodebook, nearest, stack_patches
+from semanticodec.settings import DecodeSettings
 from semanticodec.vocos import Vocos, VocosConfig
 
 NAME = "semanticodec-mini"
 FLAGS = 2  # channels of the condition that say "padding" and "no condition"
 STACKS = {100: (1, 1), 50: (1, 2), 25: (2, 2)}  # tokens/s -> patches along time, along bands
+PRESETS: Mapping[str, DecodeSettings] = {
+    "quality": DecodeSettings(10, "ddim", 0.0, "trailing", guidance_scale=1.0),
+    "balanced": DecodeSettings(4, "ddim", 0.0, "trailing", guidance_scale=1.0),
+    "fast": DecodeSettings(1, "ddim", 0.0, "trailing", guidance_scale=1.0),
+}
+"""``quality`` is the default; ``fast`` decodes once, to the mean of what the tokens allow."""
 WEIGHTS = Path(__file__).parent / "weights" / "mini"
 
 
@@ -77,17 +85,21 @@ class AlignedAcousticConfig:
 class MiniConfig(SemantiCodecConfig):
     """Sizes of the small model; the defaults are those at 100 tokens per second."""
 
-    audiomae: AudioMAEConfig = AudioMAEConfig(256, 128, 16, 192, 6, 6, 768, 3)
-    projection: ProjectionConfig = ProjectionConfig()
-    semantic: SemanticConfig = SemanticConfig(8192)
+    audiomae: AudioMAEConfig = field(
+        default_factory=lambda: AudioMAEConfig(256, 128, 16, 192, 6, 6, 768, 3)
+    )
+    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+    semantic: SemanticConfig = field(default_factory=lambda: SemanticConfig(8192))
     # parts of the same role with other sizes
-    acoustic: AlignedAcousticConfig = AlignedAcousticConfig()  # type: ignore[assignment]
-    denoiser: PatchDenoiserConfig = PatchDenoiserConfig()
+    acoustic: AlignedAcousticConfig = field(  # type: ignore[assignment]
+        default_factory=AlignedAcousticConfig
+    )
+    denoiser: PatchDenoiserConfig = field(default_factory=PatchDenoiserConfig)
     diffusion: DiffusionConfig = field(
         default_factory=lambda: DiffusionConfig(schedule="cosine", position_width=0)
     )
-    vae: PatchVAEConfig = PatchVAEConfig()  # type: ignore[assignment]
-    vocoder: VocosConfig = VocosConfig()  # type: ignore[assignment]
+    vae: PatchVAEConfig = field(default_factory=PatchVAEConfig)  # type: ignore[assignment]
+    vocoder: VocosConfig = field(default_factory=VocosConfig)  # type: ignore[assignment]
     name: str = NAME
 
     @property
@@ -214,6 +226,11 @@ class MiniModel(SemantiCodecModel):
     """All parts of the small model."""
 
     config: MiniConfig
+    acoustic: AlignedAcoustic  # type: ignore[assignment]
+    unet: PatchDenoiser  # type: ignore[assignment]
+    vae: PatchVAE  # type: ignore[assignment]
+    vocoder: Vocos  # type: ignore[assignment]
+    presets = PRESETS
 
     def __init__(self, config: MiniConfig) -> None:
         nn.Module.__init__(self)
@@ -223,13 +240,13 @@ class MiniModel(SemantiCodecModel):
         self.audiomae = AudioMAE(mae)
         self.projection = Projection(config.projection, mae.patch**2, mae.width)
         self.semantic = SemanticCodebook(config.semantic, config.semantic_width)
-        self.acoustic = AlignedAcoustic(config.acoustic, config.semantic_width)  # type: ignore[assignment]
+        self.acoustic = AlignedAcoustic(config.acoustic, config.semantic_width)
         stack = (config.semantic.stack_time, config.semantic.stack_bands)
-        self.unet = PatchDenoiser(  # type: ignore[assignment]
+        self.unet = PatchDenoiser(
             config.denoiser, config.context_width, config.latent_shape, mae.grid, stack
         )
-        self.vae = PatchVAE(config.vae)  # type: ignore[assignment]
-        self.vocoder = Vocos(config.vocoder)  # type: ignore[assignment]
+        self.vae = PatchVAE(config.vae)
+        self.vocoder = Vocos(config.vocoder)
         with torch.device("cpu"):  # real values, even while weights are built on "meta"
             self.register_buffer("positions", torch.zeros(config.positions, 0), persistent=False)
             self.register_buffer("alpha_bars", alphas_cumprod(config.diffusion), persistent=False)
@@ -326,8 +343,6 @@ def _stage_file(root: Path, stage: str) -> Path:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    import json
-
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["stage"])

@@ -13,6 +13,9 @@ This module maps windows to windows; files, batches, seams and randomness are ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +27,7 @@ from semanticodec.diffusion.schedule import alphas_cumprod
 from semanticodec.diffusion.unet import UNet
 from semanticodec.frontend import Frontend
 from semanticodec.semantic import SemanticCodebook, stack_patches
+from semanticodec.settings import PRESETS, DecodeSettings
 from semanticodec.vae import VAEDecoder
 from semanticodec.vocoder import Vocoder
 
@@ -51,6 +55,7 @@ class SemantiCodecModel(nn.Module):
 
     positions: Tensor
     alpha_bars: Tensor
+    presets: ClassVar[Mapping[str, DecodeSettings]] = PRESETS
 
     def __init__(self, config: SemantiCodecConfig) -> None:
         super().__init__()

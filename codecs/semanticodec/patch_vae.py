@@ -7,7 +7,6 @@ Latents are whitened per channel, so that the diffusion model sees unit variance
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +66,7 @@ class _Refiner(nn.Module):
 
 
 class PatchVAE(nn.Module):
-    """Log-mel ``[B, frames, mels]`` to whitened latents ``[B, channels, time, frequency]`` and back.
+    """Log-mel ``[B, frames, mels]`` to whitened latents ``[B, C, time, frequency]`` and back.
 
     Calling the module decodes, as with the released VAE.
     """
@@ -147,7 +146,7 @@ class PatchVAE(nn.Module):
         basis = vectors[:, -channels:].flip(1)
         self.mean.copy_(mean)
         self.basis.copy_(basis)
-        self.patch_std.copy_(math.sqrt(float(covariance.diagonal().mean())))
+        self.patch_std.copy_(covariance.diagonal().mean().sqrt())
         self.latent_mean.zero_()
         self.latent_std.copy_(values[-channels:].flip(0).sqrt())
 

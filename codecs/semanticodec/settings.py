@@ -89,13 +89,13 @@ PRESETS: Mapping[str, DecodeSettings] = {
 """Named settings: ``released`` is the released code's, ``quality`` the default."""
 
 
-def preset(name: str) -> DecodeSettings:
-    """Return the settings of that name.
+def preset(name: str, presets: Mapping[str, DecodeSettings] = PRESETS) -> DecodeSettings:
+    """Return the settings of that name; a small model has ``presets`` of its own.
 
     Raises:
         ValueError: If there is none.
     """
     try:
-        return PRESETS[name]
+        return presets[name]
     except KeyError:
-        raise ValueError(f"unknown preset {name!r}; known: {sorted(PRESETS)}") from None
+        raise ValueError(f"unknown preset {name!r}; known: {sorted(presets)}") from None

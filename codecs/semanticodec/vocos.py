@@ -31,7 +31,7 @@ class VocosConfig:
 
 
 class _ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, then a pointwise network, with a scaled residual (arXiv 2201.03545)."""
+    """Depthwise convolution, then a pointwise network; scaled residual (arXiv 2201.03545)."""
 
     def __init__(self, config: VocosConfig) -> None:
         super().__init__()

@@ -56,7 +56,8 @@ class Block(nn.Module):
         if self.table is None or modulation is None:
             x = x + self.attention(self.norm1(x))
             return x + self.down(F.gelu(self.up(self.norm2(x))))
-        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table)[:, :, None].unbind(1)
+        parts = (modulation + self.table)[:, :, None].unbind(1)  # each [B or 1, 1, width]
+        shift1, scale1, gate1, shift2, scale2, gate2 = parts
         x = x + (1 + gate1) * self.attention(self.norm1(x) * (1 + scale1) + shift1)
         hidden = F.gelu(self.up(self.norm2(x) * (1 + scale2) + shift2))
         return x + (1 + gate2) * self.down(hidden)
@@ -168,7 +169,7 @@ class PatchDenoiser(nn.Module):
 
     def correction(self, x: Tensor, timesteps: Tensor, hidden: Tensor, estimate: Tensor) -> Tensor:
         """Return what the network adds to the linear denoiser, of about unit variance."""
-        alpha, sigma = self._levels(timesteps)
+        alpha, sigma = self.levels(timesteps)
         # the part of x that the estimate does not explain, at unit variance
         spread = (alpha.square() * self.error_std.square() + sigma.square()).rsqrt()
         surprise = (x - alpha * estimate) * spread
@@ -205,13 +206,13 @@ class PatchDenoiser(nn.Module):
         From ``x0 = estimate + gain * (x - alpha * estimate)`` with Wiener's gain, and
         ``velocity = (alpha * x - x0) / sigma``, written so that it is finite without noise.
         """
-        alpha, sigma = self._levels(timesteps)
+        alpha, sigma = self.levels(timesteps)
         variance = self.error_std.square()
         total = alpha.square() * variance + sigma.square()
         base = sigma * (alpha * (1 - variance) * x - estimate) / total
         return base, self.error_std * total.rsqrt()
 
-    def _levels(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    def levels(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``alpha`` and ``sigma`` ``[B, 1, 1, 1]`` of the cosine schedule."""
         share = (timesteps.float() + 1.0) / self.config.num_timesteps
         phase = (share * (math.pi / 2))[:, None, None, None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semanticodec.audiomae import AudioMAE, Block, sincos_position_table
+from semanticodec.audiomae import AudioMAE, Block
 from semanticodec.config import AudioMAEConfig, FrontendConfig
 from semanticodec.frontend import Frontend
 from semanticodec.mini import patchify
@@ -30,9 +30,30 @@ class MAEOptions:
     """What is hidden, and the decoder that must guess it."""
 
     mask_share: float = 0.8
+    released_positions: bool = False  # whether to keep the released table's transposed grid
     decoder_width: int = 96
     decoder_depth: int = 2
     decoder_heads: int = 4
+
+
+def position_table(config: AudioMAEConfig) -> Tensor:
+    """Return sinusoids of row and band ``[1, 1 + patches, width]``, half the channels each.
+
+    Unlike the released table (``audiomae.sincos_position_table``) it has the grid the right way
+    round; checkpoints carry their table, so the encoder takes either.
+    """
+    rows, bands = config.grid
+    quarter = config.width // 4
+    omega = 10000.0 ** (-torch.arange(quarter) / quarter)
+    parts = []
+    for coordinate in (
+        torch.arange(rows).repeat_interleave(bands),
+        torch.arange(bands).repeat(rows),
+    ):
+        phase = coordinate[:, None] * omega
+        parts += [phase.sin(), phase.cos()]
+    table = torch.cat(parts, 1)
+    return F.pad(table, (0, config.width - table.shape[1], 1, 0))[None]
 
 
 def draw_visible(count: int, patches: int, share: float, device: torch.device) -> Tensor:
@@ -66,7 +87,7 @@ class MAEDecoder(nn.Module):
         )
         self.project = nn.Linear(encoder.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.register_buffer("position", sincos_position_table(self.config), persistent=False)
+        self.register_buffer("position", position_table(self.config), persistent=False)
         self.blocks = nn.ModuleList(Block(self.config) for _ in range(options.decoder_depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, encoder.patch**2)
@@ -101,6 +122,13 @@ def normalized_patches(features: Tensor, patch: int) -> tuple[Tensor, Tensor]:
     return (patches - mean) / (variance + 1e-6).sqrt(), variance[..., 0] > FLAT_STD**2
 
 
+def _init_linear(module: nn.Module) -> None:
+    """Start as vision transformers do: Xavier weights, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
 class AudioMAETask(Task):
     """Guess the hidden patches."""
 
@@ -111,8 +139,12 @@ class AudioMAETask(Task):
         self.options = build(MAEOptions, config.options, "options")
         self.frontend = Frontend(FrontendConfig())
         self.encoder = AudioMAE(build(AudioMAEConfig, config.model, "model"))
+        if not self.options.released_positions:
+            self.encoder.position.copy_(position_table(self.encoder.config))
         self.decoder = MAEDecoder(self.encoder.config, self.options)
         nn.init.normal_(self.encoder.class_token, std=0.02)
+        self.apply(_init_linear)
+        nn.init.xavier_uniform_(self.encoder.patch_embed.weight.flatten(1))
 
     def features(self, wave: Tensor) -> Tensor:
         """Return normalised mel windows ``[B, frames, mels]``, as the codec makes them."""
@@ -137,8 +169,6 @@ class AudioMAETask(Task):
     def export(self) -> dict[str, Tensor]:
         """Return the encoder's weights."""
         return self.encoder.state_dict()
-
-
 
 
 def load_audiomae(path: Path) -> AudioMAE:

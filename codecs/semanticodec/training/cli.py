@@ -15,8 +15,8 @@ import yaml
 EPILOG = """examples:
   semanticodec train data --manifest corpus/manifest.csv --cache cache
   semanticodec train vocoder --config mini/vocoder --cache cache --run runs/mini --max-minutes 20
-  accelerate launch --num_processes 2 --cpu -m semanticodec.training codec --config mini/codec-100 \\
-      --cache cache --run runs/mini
+  accelerate launch --num_processes 2 --cpu -m semanticodec.training codec \\
+      --config mini/codec-100 --cache cache --run runs/mini
 """
 
 
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the arguments ask for; return the exit status."""
+    logging.getLogger("semanticodec").setLevel(logging.INFO)
     if arguments.stage == "data":
         return _make_cache(arguments)
     if arguments.config is None or arguments.run is None:

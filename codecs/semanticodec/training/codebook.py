@@ -125,9 +125,10 @@ def describe_all(
     folder.mkdir(parents=True, exist_ok=True)
     batches = list(_chunks(options.windows, options.batch_size))
     frames, domains, shapes = [], [], {}
-    with (folder / "described.f16").open("wb") as described_file, (folder / "latents.f16").open(
-        "wb"
-    ) as latents_file:
+    with (
+        (folder / "described.f16").open("wb") as described_file,
+        (folder / "latents.f16").open("wb") as latents_file,
+    ):
         for number, numbers in enumerate(batches):
             segments = [reader.order[index] for index in numbers]
             wave = torch.from_numpy(np.stack([reader.read(segment) for segment in segments]))
@@ -313,5 +314,3 @@ def _projection(
     projection = Projection(sizes, audiomae.patch**2, audiomae.width)
     projection.load_state_dict({k: v.half().float() for k, v in tensors.items()})
     return projection
-
-

@@ -6,8 +6,9 @@ around it. The estimate is what keeps the acoustic tokens in use: a denoiser alo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class CodecOptions:
     channel_power: float = 0.5  # losses count by the latent channels' deviation to this power
     start_batches: int = 24  # for what is fitted before the first step
     validation_steps: int = 10  # of the sampler
-    vq: VQConfig = VQConfig()
+    vq: VQConfig = field(default_factory=VQConfig)
 
 
 class FeatureReader:
@@ -162,9 +163,7 @@ class CodecTask(Task):
         sent = (heard + bands - 1) // bands * bands  # whole columns are sent
         latents = self.net.acoustic.latents(features, centroids, heard)
         valid = torch.arange(positions, device=frames.device) < sent[:, None]
-        codes, tokens, commitment = self.moving.quantize(
-            latents, self.net.acoustic.codebook, valid
-        )
+        codes, tokens, commitment = self.moving.quantize(latents, self.net.acoustic.codebook, valid)
         time = torch.arange(config.latent_shape[1], device=frames.device)
         mask = (time * config.vae.downsampling < frames[:, None]).float()[:, None, :, None]
         context = self.net.context(codes, centroids, sent)
@@ -201,7 +200,7 @@ class CodecTask(Task):
         """
         unet, x0 = self.net.unet, coded.latents
         timesteps = self._timesteps(len(x0), x0.device)
-        alpha, sigma = unet._levels(timesteps)
+        alpha, sigma = unet.levels(timesteps)
         noise = torch.randn_like(x0)
         x = alpha * x0 + sigma * noise
         base, scale = unet.linear_velocity(x, timesteps, estimate.detach())
@@ -326,7 +325,7 @@ class CodecTask(Task):
         }
 
     def _shuffled(self, coded: Coded) -> Tensor:
-        """Return the estimate from the acoustic tokens of another item: a bad one, if all is well."""
+        """Return the estimate from the acoustic tokens of another item: bad, if all is well."""
         width = self.config.acoustic.code_width
         context = coded.context.clone()
         context[..., :width] = context[..., :width].roll(1, 0)
@@ -341,10 +340,9 @@ class CodecTask(Task):
         def denoise(x: Tensor, level: NoiseLevel) -> Tensor:
             return unet(x, torch.tensor([level.timestep], device=x.device), keys)
 
-        x = torch.randn(len(context), *self.config.latent_shape, device=context.device)
-        for x in ddim(denoise, x, ladder, lambda _: x, eta=0.0):  # noqa: B007, B023
-            pass
-        return x
+        start = torch.randn(len(context), *self.config.latent_shape, device=context.device)
+        steps = ddim(denoise, start, ladder, lambda _: start, eta=0.0)
+        return deque(steps, maxlen=1)[0]
 
     def _mel_distance(self, latents: Tensor, mel: Tensor, mask: Tensor) -> float:
         """Return the mel L1 of decoded latents over real audio, in nats."""

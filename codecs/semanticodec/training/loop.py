@@ -66,9 +66,7 @@ class Task(nn.Module):
     def finish(self, batches: Iterator[Any]) -> None:
         """Fit what is fitted after the last step, under averaged weights."""
 
-    def reader(
-        self, config: StageConfig, cache: data.AudioCache, rank: int, world: int
-    ) -> Reader:
+    def reader(self, config: StageConfig, cache: data.AudioCache, rank: int, world: int) -> Reader:
         """Return where the batches come from: by default waves ``[B, N]`` of the audio cache."""
         order = data.SegmentOrder(
             cache.split("train"),

@@ -6,7 +6,7 @@ latents: a decoder's mel is never clean, and a vocoder that knows only clean one
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class VocoderOptions:
     gan_from_step: int = -1  # -1: never
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
-    discriminators: DiscriminatorConfig = DiscriminatorConfig()
+    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
 
 def make_generator(kind: str, model: dict[str, Any]) -> nn.Module:

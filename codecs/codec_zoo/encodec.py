@@ -14,7 +14,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
 from codec_zoo.huggingface import HubModel, load_pretrained
-from codec_zoo.neural import Coded, Layout, NeuralCodec
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_coded
 
 if TYPE_CHECKING:
     import torch
@@ -111,41 +111,44 @@ class Encodec24(NeuralCodec):
         return load_pretrained(EncodecModel, folder)
 
     def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        import torch
+
         out = self._model.encode(waves, bandwidth=self._kbps, return_dict=True)
         frames = self._layout.chunk_frames(waves.shape[-1])
         chunks = [
-            chunk[..., :count].cpu().numpy()  # [B, K, T of the chunk]
+            chunk[..., :count]  # [B, K, T of the chunk]
             for chunk, count in zip(out.audio_codes, frames, strict=False)
         ]
-        codes = np.concatenate(chunks, axis=-1).astype(np.int64)
+        coded = as_coded(torch.cat(chunks, dim=-1))
         if not self._layout.sends_scale:
-            return [Coded(one) for one in codes]
-        scales = [scale.float().cpu().numpy().ravel() for scale in out.audio_scales[: len(frames)]]
-        return [Coded(*pair) for pair in zip(codes, np.stack(scales, axis=1), strict=True)]
+            return coded
+        scales = torch.cat(out.audio_scales[: len(frames)], dim=1)  # [B, chunks]
+        levels = scales.float().cpu().numpy()
+        return [Coded(one.codes, level) for one, level in zip(coded, levels, strict=True)]
 
-    def _synthesise(self, coded: Sequence[Coded], samples: int) -> "torch.Tensor":
+    def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         import torch
 
-        frames = self._layout.chunk_frames(samples)
-        codes = self._codes_tensor(coded)
-        chunks = torch.split(codes, frames, dim=-1)
+        frames = self._layout.chunk_frames(clips[0].samples)
+        chunks = torch.split(self._codes_of(clips), frames, dim=-1)
         missing = frames[0] - frames[-1]
         stacked = torch.stack([*chunks[:-1], torch.nn.functional.pad(chunks[-1], (0, missing))])
         waves: torch.Tensor = self._model.decode(
             stacked,  # [chunks, B, K, T]
-            self._scales(coded, len(frames)),
+            self._scales(clips, len(frames)),
             last_frame_pad_length=missing,
             return_dict=True,
         ).audio_values
         return waves
 
-    def _scales(self, coded: Sequence[Coded], chunks: int) -> "list[torch.Tensor | None]":
+    def _scales(self, clips: Sequence[Clip], chunks: int) -> "list[torch.Tensor | None]":
         """Return the scales of each chunk ``[B, 1]``."""
         import torch
 
-        if not self._layout.sends_scale:
+        scales = [clip.coded.scales for clip in clips if clip.coded.scales is not None]
+        if not scales:
             return [None] * chunks
-        levels = torch.from_numpy(np.stack([one.scales for one in coded if one.scales is not None]))
+        levels = torch.from_numpy(np.stack(scales))  # [B, chunks]
         return list(levels.T[..., None].to(self._device, self._torch_dtype))
 
     def _pack(self, coded: Coded) -> bytes:

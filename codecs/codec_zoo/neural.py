@@ -90,6 +90,20 @@ class Coded:
     scales: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Clip:
+    """What a decoder gets for one clip.
+
+    Attributes:
+        samples: To decode to.
+        seed: Of the clip; only a decoder that draws random numbers looks at it.
+    """
+
+    coded: Coded
+    samples: int
+    seed: int = 0
+
+
 class NeuralCodec(Codec):
     """A neural codec with released weights on the Hugging Face hub.
 
@@ -106,6 +120,7 @@ class NeuralCodec(Codec):
         layout: Of the released model.
         package: What runs the network.
         adapter_version: Raised by every change that moves the output.
+        stochastic: Whether the decoder draws random numbers.
     """
 
     kind = "neural"
@@ -159,8 +174,8 @@ class NeuralCodec(Codec):
         """Encode ``[B, C, N]``."""
 
     @abstractmethod
-    def _synthesise(self, coded: Sequence[Coded], samples: int) -> "torch.Tensor":
-        """Decode clips of ``samples`` samples each to ``[B, C, N]`` with ``N >= samples``."""
+    def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
+        """Decode clips of the same number of samples to ``[B, C, N]``, ``N`` at least that."""
 
     # The contract.
 
@@ -227,20 +242,19 @@ class NeuralCodec(Codec):
         return Encoded(payload, overhead_bytes=len(payload) - len(body), codes=coded.codes)
 
     def decode_batch(self, payloads: Sequence[bytes], *, seeds: Sequence[int]) -> list[Wave]:
-        clips = [self._parse(payload) for payload in payloads]
-        return in_groups(clips, lambda clip: clip[1], self._decode_equal, self.batch_size)
+        clips = [self._parse(*pair) for pair in zip(payloads, seeds, strict=True)]
+        return in_groups(clips, lambda clip: clip.samples, self._decode_equal, self.batch_size)
 
-    def _parse(self, payload: bytes) -> tuple[Coded, int]:
-        """Return the codes in a payload and the number of samples they stand for."""
+    def _parse(self, payload: bytes, seed: int) -> Clip:
         stream = unpack(payload)
-        return self._unpack(b"".join(stream.packets), stream.samples), stream.samples
+        coded = self._unpack(b"".join(stream.packets), stream.samples)
+        return Clip(coded, stream.samples, seed)
 
-    def _decode_equal(self, clips: Sequence[tuple[Coded, int]]) -> list[Wave]:
+    def _decode_equal(self, clips: Sequence[Clip]) -> list[Wave]:
         """Decode clips of one length."""
-        samples = clips[0][1]
+        samples = clips[0].samples
         with exact_math():
-            waves = self._synthesise([coded for coded, _ in clips], samples)
-            found = waves.float().cpu().numpy()[..., :samples]
+            found = self._synthesise(clips).float().cpu().numpy()[..., :samples]
         assert found.shape[1:] == (self._layout.channels, samples), found.shape
         return [np.ascontiguousarray(wave) for wave in found]
 
@@ -271,11 +285,23 @@ class NeuralCodec(Codec):
             )
         return self._load(folder).eval().to(self._device, self._torch_dtype)
 
-    def _codes_tensor(self, coded: Sequence[Coded]) -> "torch.Tensor":
+    def _codes_of(self, clips: Sequence[Clip]) -> "torch.Tensor":
         """Return the codes of equally long clips as ``[B, K, T]``, where the network is."""
         import torch
 
-        return torch.from_numpy(np.stack([one.codes for one in coded])).to(self._device)
+        return torch.from_numpy(np.stack([clip.coded.codes for clip in clips])).to(self._device)
+
+
+def as_coded(codes: "torch.Tensor") -> list[Coded]:
+    """Return the codes ``[B, K, T]`` of a network, clip by clip."""
+    return [Coded(one) for one in codes.cpu().numpy().astype(np.int64)]
+
+
+def whole_frames(waves: "torch.Tensor", frame_samples: int) -> "torch.Tensor":
+    """Return ``waves`` with zeros behind them up to a whole number of frames."""
+    import torch
+
+    return torch.nn.functional.pad(waves, (0, -waves.shape[-1] % frame_samples))
 
 
 def in_groups(

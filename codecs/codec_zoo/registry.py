@@ -27,6 +27,14 @@ BUILTIN: dict[str, str] = {
     "encodec-24khz": "codec_zoo.encodec:Encodec24",
     "encodec-48khz": "codec_zoo.encodec:Encodec48",
     "encodec-32khz": "codec_zoo.encodec:Encodec32",
+    "dac-16khz": "codec_zoo.dac:Dac16",
+    "dac-24khz": "codec_zoo.dac:Dac24",
+    "dac-44khz": "codec_zoo.dac:Dac44",
+    "mimi": "codec_zoo.mimi:Mimi",
+    "snac-24khz": "codec_zoo.snac:Snac24",
+    "snac-32khz": "codec_zoo.snac:Snac32",
+    "snac-44khz": "codec_zoo.snac:Snac44",
+    "xcodec": "codec_zoo.xcodec:Xcodec",
     "recordings": "codec_zoo.recordings:Recordings",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"

@@ -10,6 +10,7 @@ set, so that the codes follow the input and the output follows the codes.
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def save_small_model(family: str, folder: Path, *, seed: int = 0) -> None:
 
     if family not in MODELS:
         raise CodecError(f"no small model for {family!r}; there are {', '.join(MODELS)}")
+    folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         MODELS[family](folder)
@@ -95,6 +97,126 @@ def _encodec(**config: Any) -> Callable[[Path], None]:
     return save
 
 
+def _dac(**config: Any) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        from transformers import DacConfig, DacModel
+
+        model: Any = _without_biases(
+            DacModel(DacConfig(encoder_hidden_size=4, decoder_hidden_size=64, **config))
+        )
+        noise = _loud_noise(1, model.config.sampling_rate)
+        residual = model.encoder(noise)
+        for layer in model.quantizer.quantizers:
+            vectors = layer.in_proj(residual)
+            layer.codebook.weight.copy_(_entries(vectors[0].T, model.config.codebook_size))
+            residual = residual - layer.out_proj(vectors)
+        codes = model.encode(noise).audio_codes
+        _set_gain(model.decoder.conv2, model.decode(audio_codes=codes).audio_values, noise)
+        model.save_pretrained(folder)
+
+    return save
+
+
+def _mimi(folder: Path) -> None:
+    from transformers import MimiConfig, MimiModel
+
+    size = 16
+    model: Any = _without_biases(
+        MimiModel(
+            MimiConfig(
+                num_filters=4,
+                hidden_size=size,
+                codebook_dim=size // 2,
+                vector_quantization_hidden_dimension=size // 2,
+                upsample_groups=size,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                intermediate_size=size,
+            )
+        )
+    )
+    noise = _loud_noise(1, 2 * model.config.sampling_rate)
+    latents = model.encoder(noise).latents
+    quantizer = model.quantizer
+    for part in (
+        quantizer.semantic_residual_vector_quantizer,
+        quantizer.acoustic_residual_vector_quantizer,
+    ):
+        residual = part.input_proj(latents)
+        for layer in part.layers:
+            layer.codebook.embed_sum.copy_(_entries(residual[0].T, model.config.codebook_size))
+            residual = residual - layer.decode(layer.encode(residual))
+    last = model.decoder.decoder_seanet.layers[-1].conv
+    _set_gain(last, model.decoder(latents).audio_values, noise)
+    model.save_pretrained(folder)
+
+
+def _xcodec(folder: Path) -> None:
+    import torch
+    from transformers import XcodecConfig, XcodecModel
+
+    size = 16
+    config = XcodecConfig(
+        acoustic_model_config={
+            "encoder_hidden_size": 4,
+            "decoder_hidden_size": 64,
+            "hidden_size": size,
+        },
+        semantic_model_config={
+            "hidden_size": size,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": size,
+            "conv_dim": (8,) * 7,
+            "num_conv_pos_embeddings": 16,
+            "num_conv_pos_embedding_groups": 2,
+        },
+    )
+    model: Any = _without_biases(XcodecModel(config))
+    noise = _loud_noise(1, config.sample_rate)
+    semantic = model.encoder_semantic(model._extract_semantic_features(noise).transpose(1, 2))
+    both = torch.cat([model.acoustic_encoder(noise), semantic], dim=1)
+    latents = residual = model.fc(both.transpose(1, 2)).transpose(1, 2)
+    for layer in model.quantizer.quantizers:
+        layer.codebook.embed.copy_(_entries(residual[0].T, config.codebook_size))
+        residual = residual - layer.decode(layer.encode(residual))
+    decoded = model.acoustic_decoder(model.fc2(latents.transpose(1, 2)).transpose(1, 2))
+    _set_gain(model.acoustic_decoder.conv2, decoded, noise)
+    model.save_pretrained(folder)
+
+
+def _snac(**config: Any) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        import torch
+        from snac import SNAC
+
+        config_of_all = {"codebook_size": 4096, "codebook_dim": 8, "noise": True, "depthwise": True}
+        whole = {**config_of_all, **config}
+        model: Any = _without_biases(SNAC(**whole))
+        noise = _loud_noise(1, model.sampling_rate)
+        latents = residual = model.encoder(model.preprocess(noise))
+        for layer in model.quantizer.quantizers:
+            slow = torch.nn.functional.avg_pool1d(residual, layer.stride, layer.stride)
+            vectors = layer.in_proj(slow)
+            layer.codebook.weight.copy_(_entries(vectors[0].T, model.codebook_size))
+            residual = residual - layer.out_proj(vectors).repeat_interleave(layer.stride, dim=-1)
+        _set_gain(model.decoder.model[-2], model.decoder(latents), noise)
+        (folder / "config.json").write_text(json.dumps(whole))
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+    return save
+
+
+_SNAC_FOR_MUSIC: dict[str, Any] = {
+    "encoder_dim": 4,
+    "encoder_rates": [2, 3, 8, 8],
+    "decoder_dim": 64,
+    "decoder_rates": [8, 8, 3, 2],
+    "attn_window_size": 32,
+    "vq_strides": [8, 4, 2, 1],
+}
+
 MODELS: dict[str, Callable[[Path], None]] = {
     "encodec-24khz": _encodec(),
     "encodec-32khz": _encodec(
@@ -114,6 +236,22 @@ MODELS: dict[str, Callable[[Path], None]] = {
         use_causal_conv=False,
         target_bandwidths=[3.0, 6.0, 12.0, 24.0],
     ),
+    "dac-16khz": _dac(sampling_rate=16000, downsampling_ratios=[2, 4, 5, 8], n_codebooks=12),
+    "dac-24khz": _dac(sampling_rate=24000, downsampling_ratios=[2, 4, 5, 8], n_codebooks=32),
+    "dac-44khz": _dac(sampling_rate=44100, downsampling_ratios=[2, 4, 8, 8], n_codebooks=9),
+    "mimi": _mimi,
+    "xcodec": _xcodec,
+    "snac-24khz": _snac(
+        sampling_rate=24000,
+        encoder_dim=4,
+        encoder_rates=[2, 4, 8, 8],
+        decoder_dim=64,
+        decoder_rates=[8, 8, 4, 2],
+        attn_window_size=None,
+        vq_strides=[4, 2, 1],
+    ),
+    "snac-32khz": _snac(sampling_rate=32000, **_SNAC_FOR_MUSIC),
+    "snac-44khz": _snac(sampling_rate=44100, **_SNAC_FOR_MUSIC),
 }
 
 

@@ -19,6 +19,7 @@ HEADLINE_METRICS = (
     "pesq-wb",
     "stoi",
     "wer",
+    "dwer",  # only where there are no transcripts
 )
 
 
@@ -109,7 +110,10 @@ def console_summary(results: Results, summary: pd.DataFrame) -> str:
     from bench.reporting.layout import build_tables
     from bench.reporting.tables import to_console
 
-    names = [name for name in HEADLINE_METRICS if name in results.metrics]
+    measured = set(summary.loc[summary["n"] > 0, "metric"])
+    names = [name for name in HEADLINE_METRICS if name in measured]
+    if {"wer", "dwer"} <= set(names):
+        names.remove("dwer")
     names = names or list(results.metrics)[:5]
     short = summary[summary["metric"].isin(names)]
     console = Console(file=io.StringIO(), width=150, color_system=None)

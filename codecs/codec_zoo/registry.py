@@ -35,6 +35,9 @@ BUILTIN: dict[str, str] = {
     "snac-32khz": "codec_zoo.snac:Snac32",
     "snac-44khz": "codec_zoo.snac:Snac44",
     "xcodec": "codec_zoo.xcodec:Xcodec",
+    "xcodec2": "codec_zoo.xcodec2:Xcodec2",
+    "semanticodec": "codec_zoo.semanticodec:SemantiCodecAdapter",
+    "semanticodec-mini": "codec_zoo.semanticodec:SemantiCodecMini",
     "recordings": "codec_zoo.recordings:Recordings",
 }
 ENTRY_POINT_GROUP = "codecbench.codecs"

@@ -11,7 +11,7 @@ from typing import Literal
 from codec_zoo.base import CodecError, CodecUnavailableError
 from codec_zoo.conformance.checks import CHECKS, CheckFunction
 from codec_zoo.conformance.subject import CheckFailedError, CheckSkippedError, Subject
-from codec_zoo.registry import codec_class, parse_codec_id
+from codec_zoo.registry import codec_class, create, parse_codec_id
 
 __all__ = ["Check", "ids_to_check", "run_conformance"]
 
@@ -46,13 +46,24 @@ def ids_to_check(codec_id: str) -> tuple[str, ...]:
     """
     parts = parse_codec_id(codec_id)
     points = codec_class(parts.family).points
-    if parts.point or not points:
+    if parts.point or not points or (parts.options and _is_complete(codec_id)):
         return (codec_id,)
     _, colon, options = codec_id[len(parts.family) :].partition(":")
     return tuple(
         f"{parts.family}@{point}{colon}{options}"
         for point in dict.fromkeys((points[0], points[-1]))
     )
+
+
+def _is_complete(codec_id: str) -> bool:
+    """Whether an id without a point makes a codec, because its options say all."""
+    try:
+        create(codec_id)
+    except CodecUnavailableError:
+        return True
+    except CodecError:
+        return False
+    return True
 
 
 def run_conformance(

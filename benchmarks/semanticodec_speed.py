@@ -4,8 +4,8 @@ The sequential setting follows the released code's way: two batch-1 UNet calls p
 softmax attention, nothing cached, one window after the other, direct convolutions. All settings
 run in this one process on the same random weights, so their ratios compare like with like.
 
-Decoding is measured at one and at three steps with and without guidance, and composed for the
-number of steps of each setting (``--full`` runs every setting in full instead):
+Decoding is measured part by part on one window (a denoiser call with and without guidance, VAE,
+vocoder) and composed for the steps and windows of each setting; ``--full`` runs it all instead:
 
     python benchmarks/semanticodec_speed.py --seconds 60
     python benchmarks/semanticodec_speed.py --seconds 10 --token-rate 25 --threads 2 --json out.json
@@ -26,10 +26,12 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from semanticodec import Execution, SemantiCodec, operating_point
+from semanticodec import Execution, SemantiCodec, Tokens, operating_point
+from semanticodec.decoding import Layout
+from semanticodec.diffusion.denoiser import GuidedDenoiser
 from semanticodec.diffusion.schedule import make_ladder
 from semanticodec.model import SemantiCodecModel
-from semanticodec.settings import PRESETS, SEQUENTIAL, DecodeSettings
+from semanticodec.settings import PRESETS, SEQUENTIAL, DecodeSettings, autocast_dtype
 
 
 @dataclass(frozen=True)
@@ -119,28 +121,59 @@ def attention(explicit: bool) -> Iterator[None]:
         yield
 
 
-def decode_cost(codec: SemantiCodec, tokens: object, setting: Setting, full: bool) -> Cost:
+def encode_cost(codec: SemantiCodec, wave: np.ndarray, setting: Setting) -> tuple[Cost, Tokens]:
+    """Return the cost of encoding, and the tokens."""
+    coded: list[Tokens] = []
+    with attention(setting.explicit_attention):
+        cost = measure(lambda: coded.append(codec.encode(wave, 16000)), codec.model.device.type)
+    return cost, coded[0]
+
+
+def decode_cost(codec: SemantiCodec, tokens: Tokens, setting: Setting, full: bool) -> Cost:
     """Return the cost of decoding, measured in full or composed of its parts."""
-    device = codec.model.device.type
+    with attention(setting.explicit_attention), torch.inference_mode():
+        if full:
+            return measure(lambda: codec.decode(tokens), codec.model.device.type)
+        dtype = autocast_dtype(setting.decode.dtype)
+        kind = codec.model.device.type
+        with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
+            return composed_cost(codec, tokens, setting)
 
-    def run(decode: DecodeSettings) -> Cost:
-        with attention(setting.explicit_attention):
-            return measure(lambda: codec.decode(tokens, settings=decode), device)
 
-    if full:
-        return run(setting.decode)
-    table = codec.model.alpha_bars
-    levels = make_ladder(table, setting.decode.num_steps, setting.decode.spacing)[:-1]
-    guided = sum(setting.decode.is_guided(level.noise_ratio) for level in levels)
-    always = replace(setting.decode, guidance_interval=None, spacing="trailing")
-    never = replace(always, guidance_scale=1.0)
-    one = run(replace(always, num_steps=1))
-    pair = (run(replace(always, num_steps=3)) + one * -1) * 0.5
-    total = one + pair * (guided - 1)
-    if guided < len(levels):
-        single = (run(replace(never, num_steps=3)) + run(replace(never, num_steps=1)) * -1) * 0.5
-        total = total + single * (len(levels) - guided)
+def composed_cost(codec: SemantiCodec, tokens: Tokens, setting: Setting) -> Cost:
+    """Measure each part once on one window and add up what all windows need."""
+    model, decode = codec.model, setting.decode
+    device = model.device.type
+    windows = Layout.of(codec.config).windows(tokens.codes[0])
+    context = model.condition(windows[0][None].to(model.device))
+    always = replace(decode, guidance_interval=None)
+    guided = GuidedDenoiser(model, context, always, setting.execution)
+    single = GuidedDenoiser(model, context, replace(always, guidance_scale=1.0), setting.execution)
+    x = torch.randn(1, *codec.config.latent_shape, device=model.device)
+    levels = make_ladder(model.alpha_bars, decode.num_steps, decode.spacing)[:-1]
+    pairs = sum(decode.is_guided(level.noise_ratio) for level in levels)
+    parts = {"prepare": best(lambda: guided._prepare(context, slice(0, 1)), device)}
+    parts["pair"] = best(lambda: guided(x, levels[0]), device) * pairs
+    if pairs < len(levels):
+        parts["single"] = best(lambda: single(x, levels[0]), device) * (len(levels) - pairs)
+    together = min(setting.execution.waveform_windows, len(windows))
+    latents = x.expand(together, -1, -1, -1)
+    parts["vae"] = best(lambda: model.vae(latents), device, 1) * (1 / together)
+    frames = together * codec.config.audiomae.num_frames * 15 // 16
+    mel = torch.randn(1, frames, codec.config.vae.num_mels, device=model.device)
+    parts["vocoder"] = best(lambda: model.vocoder(mel), device, 1) * (1 / together)
+    print("   CPU s per window:", {name: round(cost.cpu, 2) for name, cost in parts.items()})
+    total = Cost(0.0, 0.0)
+    for cost in parts.values():
+        total = total + cost * len(windows)
     return total
+
+
+def best(work: Callable[[], object], device: str, repeats: int = 2) -> Cost:
+    """Return the cheapest of some runs after a warm-up (none for long parts)."""
+    if repeats > 1:
+        work()
+    return min((measure(work, device) for _ in range(repeats)), key=lambda cost: cost.cpu)
 
 
 def main() -> None:
@@ -158,16 +191,17 @@ def main() -> None:
     print(json.dumps(machine))
     print(f"{'setting':16s} {'encode':>8s} {'decode':>8s} {'CPU enc':>8s} {'CPU dec':>8s} "
           f"{'RTF enc':>8s} {'RTF dec':>8s} {'speed-up':>9s} {'by CPU':>7s}")  # fmt: skip
-    rows = []
+    rows: list[dict] = []
+    encodes: dict[Execution, Cost] = {}
     for setting in settings(options.device, options.windows):
         if options.only and setting.name not in options.only:
             continue
         codec = SemantiCodec.from_model(
             model, settings=setting.decode, execution=setting.execution, device=options.device
         )
-        with attention(setting.explicit_attention):
-            encode = measure(lambda codec=codec: codec.encode(wave, 16000), options.device)
-        tokens = codec.encode(wave, 16000) if not rows else tokens  # noqa: F821
+        if setting.execution not in encodes:
+            encodes[setting.execution], tokens = encode_cost(codec, wave, setting)
+        encode = encodes[setting.execution]
         decode = decode_cost(codec, tokens, setting, options.full)
         rows.append({"setting": setting.name, "encode": asdict(encode), "decode": asdict(decode)})
         report(rows[-1], rows[0], options.seconds)

@@ -146,13 +146,21 @@ class DecodeItem:
         """Whether all windows have been taken."""
         return self.next_window >= len(self.windows)
 
-    def join(self, mel: Tensor, overlap: int, final: bool) -> Tensor:
-        """Append the log-mel ``[frames, mels]`` of a window; return the samples that it settles."""
-        if self.mel_tail is not None:
-            mel = torch.cat((cross_fade(self.mel_tail, mel[:overlap], 0), mel[overlap:]))
-        if not final:
-            mel, self.mel_tail = mel[:-overlap], mel[-overlap:]
-        return self.vocoder.push(mel, final)
+    def join(self, mels: Tensor, overlap: int, final: bool) -> Tensor:
+        """Append the log-mel ``[W, frames, mels]`` of windows; return the samples they settle.
+
+        ``final`` tells that the last of them is the signal's last.
+        """
+        pieces = []
+        for mel in mels:
+            if self.mel_tail is not None:
+                pieces.append(cross_fade(self.mel_tail, mel[:overlap], 0))
+                mel = mel[overlap:]
+            pieces.append(mel[:-overlap])
+            self.mel_tail = mel[-overlap:]
+        if final and self.mel_tail is not None:
+            pieces.append(self.mel_tail)
+        return self.vocoder.push(torch.cat(pieces), final)
 
 
 @dataclass
@@ -260,11 +268,11 @@ class Decoder:
         for number, (item, start, span) in enumerate(
             zip(group.items, group.offsets, group.spans, strict=True)
         ):
-            for index, mel in zip(
-                span, self._mels(latents[start : start + len(span)]), strict=True
-            ):
-                final = index == len(item.windows) - 1
-                yield number, item.join(mel, self.layout.mel_overlap, final)
+            done = span.start
+            for mels in self._mels(latents[start : start + len(span)]):
+                done += len(mels)
+                final = done == len(item.windows)
+                yield number, item.join(mels, self.layout.mel_overlap, final)
 
     def _denoise(self, group: _Group) -> Tensor:
         model = self.model
@@ -284,6 +292,6 @@ class Decoder:
         return last[0]
 
     def _mels(self, latents: Tensor) -> Iterator[Tensor]:
-        """Yield the log-mel ``[frames, mels]`` of each window."""
-        for batch in latents.split(self.execution.windows_per_call):
-            yield from self.model.vae(batch).float()
+        """Yield the log-mel ``[W, frames, mels]`` of a few windows at a time."""
+        for batch in latents.split(self.execution.waveform_windows):
+            yield self.model.vae(batch).float()

@@ -62,7 +62,8 @@ class DecodeSettings:
 class Execution:
     """How the work is laid out; may change the last bits of a result, never its meaning."""
 
-    windows_per_call: int = 1  # windows in one call of the denoiser, VAE and vocoder
+    windows_per_call: int = 1  # windows in one call of the denoiser
+    waveform_windows: int = 4  # windows of one signal in one call of the VAE and the vocoder
     encoder_windows: int = 8  # windows in one call of the encoder
     batch_guidance: bool = True  # conditional and unconditional prediction in one call
     cache_keys: bool = True  # project the condition once per window, not at every step
@@ -71,12 +72,18 @@ class Execution:
     fast_convolutions: bool = True  # `fastconv.py`, on CPUs in float32
 
     def __post_init__(self) -> None:
-        if min(self.windows_per_call, self.encoder_windows) < 1:
+        if min(self.windows_per_call, self.encoder_windows, self.waveform_windows) < 1:
             raise ValueError("windows per call must be at least 1")
 
 
-SEQUENTIAL = Execution(encoder_windows=1, batch_guidance=False, cache_keys=False,
-                       channels_last=False, fast_convolutions=False)  # fmt: skip
+SEQUENTIAL = Execution(
+    waveform_windows=1,
+    encoder_windows=1,
+    batch_guidance=False,
+    cache_keys=False,
+    channels_last=False,
+    fast_convolutions=False,
+)
 """The released code's way: one thing after the other, nothing kept."""
 
 

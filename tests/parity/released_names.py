@@ -124,5 +124,6 @@ def released_shape(name: str, value: torch.Tensor) -> torch.Tensor:
     """Codebooks have a batch there, and some of our matrices are 1 x 1 convolutions."""
     if name == "acoustic.codebook":
         return value[None]
-    convolution = ".proj_in.w" in name or ".proj_out.w" in name or "vae.attention." in name
+    matrices = (".proj_in.w", ".proj_out.w", ".skip.w", "vae.attention.")
+    convolution = any(part in name for part in matrices)
     return value[..., None, None] if convolution and value.dim() == 2 else value

@@ -38,13 +38,17 @@ class ResBlock(nn.Module):
         self.time = nn.Linear(time_width, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        # a 1x1 convolution, as the matrix that it is
+        self.skip = nn.Linear(inputs, outputs) if inputs != outputs else None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H, W]``; ``time`` is ``[B, time_width]``."""
         hidden = self.conv1(F.silu(self.norm1(x)))
         hidden = hidden + self.time(F.silu(time))[..., None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        if self.skip is not None:
+            x = self.skip(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x + hidden
 
 
 class CrossAttention(nn.Module):
@@ -134,7 +138,8 @@ class Stage(nn.Module):
 
 def _match_batch(x: Tensor, batch: int) -> Tensor:
     """Repeat the items of ``x`` as a whole until there are ``batch``."""
-    return x if len(x) == batch else x.repeat(batch // len(x), *[1] * (x.dim() - 1))
+    # not Tensor.repeat, which loses the channels_last layout
+    return x if len(x) == batch else torch.cat([x] * (batch // len(x)))
 
 
 class UNet(nn.Module):

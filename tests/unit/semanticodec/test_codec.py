@@ -77,7 +77,7 @@ def test_streaming_gives_the_same_samples(one_codec, sound):
     tokens = one_codec.encode(sound(150000), 16000)
     settings = DecodeSettings(num_steps=2, joint_windows=2)
     blocks = list(one_codec.decode_stream(tokens, settings=settings))
-    assert len(blocks) > 5
+    assert len(blocks) > 3
     whole = one_codec.decode(tokens, settings=settings)
     assert np.array_equal(np.concatenate(blocks, 1), whole[0])
 

@@ -81,23 +81,20 @@ def _dry_run(plan: "Plan", folder: Path, execution: Execution) -> int:
     """Print what a run would do."""
     from bench.store import FILE_NAME, Store
 
-    table = Table("codec", "kbps", "clips", "state", title="Plan")
+    print(f"{len(plan.clips)} clips, {len(plan.codecs)} codec points, {len(plan.metrics)} metrics")
     for codec in plan.codecs:
-        kbps = codec.info.nominal_kbps
-        state = codec.info.unavailable_reason or "ready"
-        table.add_row(
-            codec.info.codec_id, "" if kbps is None else f"{kbps:g}", str(len(plan.clips)), state
-        )
-    out_console.print(table)
+        reason = codec.info.unavailable_reason
+        print(f"  {codec.info.codec_id}" + (f"  NOT AVAILABLE: {reason}" if reason else ""))
     for info in plan.metrics:
-        out_console.print(f"{info.name}: {info.unavailable_reason or ', '.join(info.domains)}")
+        state = f"NOT AVAILABLE: {info.unavailable_reason}" if info.unavailable_reason else ""
+        print(f"  {info.name}  ({', '.join(info.domains)})  {state}".rstrip())
     if (folder / FILE_NAME).is_file():
         store = Store(folder)
         done = len(store.coding_statuses()), len(store.score_statuses())
         todo = len(coding_tasks(plan, store, execution)), len(scoring_tasks(plan, store, execution))
-        out_console.print(f"{folder} holds {done[0]} codings and {done[1]} scores")
-        out_console.print(f"left to do: {todo[0]} coding tasks, at least {todo[1]} scoring tasks")
-    out_console.print(f"workers: {execution.workers}; results go to {folder}")
+        print(f"{folder} holds {done[0]} codings and {done[1]} scores")
+        print(f"left to do: {todo[0]} coding tasks, at least {todo[1]} scoring tasks")
+    print(f"{execution.workers} workers; results go to {folder}")
     return 0
 
 

@@ -170,6 +170,8 @@ class Projection(nn.Module):
 
 def _components(rows: Tensor, count: int) -> tuple[Tensor, Tensor, float]:
     """Return mean, principal axes scaled to a total variance of ``count``, and their share."""
+    if count == 0:
+        return rows.mean(0), rows.new_zeros(rows.shape[1], 0), 0.0
     rows = rows.double()
     mean = rows.mean(0)
     covariance = (rows - mean).T @ (rows - mean) / len(rows)

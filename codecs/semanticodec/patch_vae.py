@@ -109,12 +109,21 @@ class PatchVAE(nn.Module):
             latents = latents + self.encoder(patches / self.patch_std)
         return (latents - _column(self.white_mean)) / _column(self.white_std)
 
-    def sample(self, latents: Tensor) -> Tensor:
-        """Return a draw from the posterior around ``latents``."""
-        return latents + torch.randn_like(latents) * _column((0.5 * self.log_var).exp())
+    def reconstruct(self, log_mel: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the log-mel decoded from a draw, and the divergence in nats per element.
 
-    def kl(self, latents: Tensor) -> Tensor:
-        """Return the divergence from a unit Gaussian, nats per element."""
+        Args:
+            log_mel: ``[B, frames, mels]``.
+            noise: The most that is added to whitened latents; how much is drawn per item.
+        """
+        latents = self.encode(log_mel)
+        amount = torch.rand(len(latents), 1, 1, 1, device=latents.device) * noise
+        spread = _column((0.5 * self.log_var).exp())
+        drawn = latents + spread * torch.randn_like(latents)
+        return self(drawn + amount * torch.randn_like(latents)), self._kl(latents)
+
+    def _kl(self, latents: Tensor) -> Tensor:
+        """Return the divergence from a unit Gaussian."""
         log_var = _column(self.log_var)
         return 0.5 * (latents.square() + log_var.exp() - 1.0 - log_var).mean()
 

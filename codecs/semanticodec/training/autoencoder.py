@@ -7,18 +7,21 @@ the fine detail, and to make the best of latents that a denoiser did not hit exa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semanticodec.config import VAEConfig
 from semanticodec.mel import LogMel
 from semanticodec.patch_vae import PatchVAE, PatchVAEConfig
 from semanticodec.training.files import load_weights
+from semanticodec.training.kl_vae import KLVAE
 from semanticodec.training.loop import Task
 from semanticodec.training.losses import detail_share, mixed_difference
 from semanticodec.training.settings import StageConfig, build
@@ -30,10 +33,24 @@ STAGE = "autoencoder"
 class AutoencoderOptions:
     """Losses of the stage."""
 
+    kind: str = "patch"  # or "kl", the released shape
     detail_weight: float = 0.3  # of the L1 of mixed differences
     kl_weight: float = 1e-4
     latent_noise: float = 0.3  # the most noise on whitened latents, drawn per item
     fit_batches: int = 24  # for the principal components
+
+
+def make_autoencoder(kind: str, model: Mapping[str, Any]) -> PatchVAE | KLVAE:
+    """Return the autoencoder of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if kind == "patch":
+        return PatchVAE(build(PatchVAEConfig, model, "model"))
+    if kind == "kl":
+        return KLVAE(build(VAEConfig, model, "model"))
+    raise ValueError(f"unknown autoencoder {kind!r}; known: 'patch', 'kl'")
 
 
 class AutoencoderTask(Task):
@@ -43,7 +60,7 @@ class AutoencoderTask(Task):
         super().__init__()
         self.options = build(AutoencoderOptions, config.options, "options")
         self.mel = LogMel()
-        self.vae = PatchVAE(build(PatchVAEConfig, config.model, "model"))
+        self.vae = make_autoencoder(self.options.kind, config.model)
 
     def start(self, batches: Iterator[Tensor]) -> None:
         """Fit the principal components."""
@@ -60,13 +77,9 @@ class AutoencoderTask(Task):
         """Return the losses of a batch."""
         with torch.no_grad():
             mel = self.mel(wave)
-        latents = self.vae.encode(mel)
-        amount = torch.rand(len(mel), 1, 1, 1, device=mel.device) * self.options.latent_noise
-        noisy = self.vae.sample(latents) + amount * torch.randn_like(latents)
-        decoded = self.vae(noisy)
+        decoded, kl = self.vae.reconstruct(mel, self.options.latent_noise)
         distance = F.l1_loss(decoded, mel)
         detail = F.l1_loss(mixed_difference(decoded), mixed_difference(mel))
-        kl = self.vae.kl(latents)
         total = distance + self.options.detail_weight * detail + self.options.kl_weight * kl
         return {"loss": total, "mel_l1": distance, "detail_l1": detail, "kl": kl}
 
@@ -89,9 +102,10 @@ class AutoencoderTask(Task):
         return self.vae.state_dict()
 
 
-def load_autoencoder(path: Path) -> PatchVAE:
+def load_autoencoder(path: Path) -> PatchVAE | KLVAE:
     """Return a trained autoencoder, frozen."""
     tensors, metadata = load_weights(path)
-    vae = PatchVAE(build(PatchVAEConfig, metadata["config"]["model"], "model"))
+    config = metadata["config"]
+    vae = make_autoencoder(config["options"].get("kind", "patch"), config["model"])
     vae.load_state_dict(tensors)
     return vae.requires_grad_(False).eval()

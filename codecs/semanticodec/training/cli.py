@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
-        "stage", choices=("data", "autoencoder", "vocoder", "audiomae", "codebook", "codec")
+        "stage",
+        choices=("data", "autoencoder", "vocoder", "audiomae", "codebook", "codec", "codec-paper"),
     )
     parser.add_argument("--config", help="YAML file, or one of ours such as mini/vocoder")
     parser.add_argument("--cache", type=Path, required=True, help="folder of the audio cache")

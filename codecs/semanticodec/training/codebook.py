@@ -31,6 +31,7 @@ from semanticodec.training import data
 from semanticodec.training.audiomae import load_audiomae
 from semanticodec.training.autoencoder import load_autoencoder
 from semanticodec.training.files import load_weights, replace_file, save_weights
+from semanticodec.training.kl_vae import KLVAE
 from semanticodec.training.loop import HOP
 from semanticodec.training.settings import StageConfig, build
 
@@ -57,7 +58,7 @@ class CodebookOptions:
 class Describer:
     """The frozen front of the codec: waves to mel windows, patch features and latents."""
 
-    def __init__(self, audiomae: AudioMAE, vae: PatchVAE, device: torch.device) -> None:
+    def __init__(self, audiomae: AudioMAE, vae: PatchVAE | KLVAE, device: torch.device) -> None:
         self.audiomae = audiomae.to(device)
         self.vae = vae.to(device)
         self.frontend = Frontend(FrontendConfig()).to(device)

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from semanticodec.diffusion.patch_transformer import to_patches
 from semanticodec.diffusion.sampler import ddim
 from semanticodec.diffusion.schedule import NoiseLevel, trailing_ladder
-from semanticodec.mini import STACKS, MiniConfig, MiniModel
+from semanticodec.mini import STACKS, MiniConfig, MiniModel, ProjectionConfig
+from semanticodec.patch_vae import PatchVAE
 from semanticodec.semantic import nearest, stack_patches
 from semanticodec.training import data
 from semanticodec.training.autoencoder import load_autoencoder
@@ -107,19 +108,24 @@ class CodecTask(Task):
         )
         self.run = run
         self.describer = Describer.load(run, torch.device("cpu"))
-        vae = load_autoencoder(run / "autoencoder" / "weights.safetensors").config
+        vae = load_autoencoder(run / "autoencoder" / "weights.safetensors")
+        assert isinstance(vae, PatchVAE), "the small model has a patch autoencoder"
+        books, made = load_weights(run / "codebook" / "weights.safetensors")
         self.config = replace(
-            sizes, semantic=semantic, audiomae=self.describer.audiomae.config, vae=vae
+            sizes,
+            semantic=semantic,
+            audiomae=self.describer.audiomae.config,
+            vae=vae.config,
+            projection=build(ProjectionConfig, made["config"]["model"], "model"),
         )
         self.net = MiniModel(self.config)
         self.mel = self.describer.mel
-        self._take_frozen_parts()
+        self._take_frozen_parts(books)
         self.moving = MovingCodebook(self.options.vq, self.net.acoustic.codebook)
         self.error = torch.zeros(0)
 
-    def _take_frozen_parts(self) -> None:
+    def _take_frozen_parts(self, books: dict[str, Tensor]) -> None:
         """Fill in AudioMAE, autoencoder, components and codebooks; only the rest is trained."""
-        books, _ = load_weights(self.run / "codebook" / "weights.safetensors")
         prefix = "projection."
         self.net.projection.load_state_dict(
             {k.removeprefix(prefix): v for k, v in books.items() if k.startswith(prefix)}

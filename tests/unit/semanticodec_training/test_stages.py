@@ -1,0 +1,94 @@
+"""Every stage learns: it overfits one batch, and its loss falls."""
+
+import math
+
+import pytest
+import torch
+
+from semanticodec.training.files import RunLog, load_weights
+
+STAGES = ("autoencoder", "vocoder", "audiomae")
+
+
+def overfit(trainer, monkeypatch, steps: int) -> tuple[float, float]:
+    """Train on the first batch only; return the mean loss of the first and last tenth."""
+    first = trainer.task.reader(trainer.config, trainer_cache(trainer), 0, 1).batch(0)
+    monkeypatch.setattr(trainer.reader, "batch", lambda step: first)
+    trainer.run(max_steps=steps)
+    losses = [row["loss"] for row in RunLog(trainer.folder / "log.jsonl").rows() if "loss" in row]
+    tenth = max(1, steps // 10)
+    return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+
+
+def trainer_cache(trainer):
+    return trainer.reader.cache
+
+
+@pytest.mark.parametrize(("stage", "ratio"), [("autoencoder", 0.9), ("vocoder", 0.75),
+                                              ("audiomae", 0.9)])  # fmt: skip
+def test_a_stage_overfits_one_batch(trainer, monkeypatch, stage, ratio, stage_config):
+    own = trainer(stage_config(stage, optim={"total_steps": 60}))
+    before, after = overfit(own, monkeypatch, 60)
+    assert after < ratio * before
+
+
+def test_the_codec_stage_overfits_one_batch(trainer, monkeypatch, front, stage_config):
+    config = stage_config("codec", name="codec-100", optim={"total_steps": 60})
+    own = trainer(config, front)
+    first = own.reader.batch(0)
+    monkeypatch.setattr(own.reader, "batch", lambda step: first)
+    own.run(max_steps=60)
+    rows = [row for row in RunLog(own.folder / "log.jsonl").rows() if "loss" in row]
+    early, late = rows[:6], rows[-6:]
+    for name in ("estimate", "diffusion"):
+        assert sum(row[name] for row in late) < 0.9 * sum(row[name] for row in early)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_weights_are_written_with_what_made_them(trainer, stage, stage_config):
+    own = trainer(stage_config(stage))
+    own.run(max_steps=2)
+    tensors, metadata = load_weights(own.folder / "weights.safetensors")
+    assert tensors
+    assert metadata["step"] == 2
+    assert metadata["config"]["stage"] == stage
+    assert all(math.isfinite(value) for value in metadata["validation"].values())
+
+
+def test_the_autoencoder_starts_from_the_principal_components(trainer, stage_config):
+    own = trainer(stage_config("autoencoder"))
+    own.run(max_steps=0)
+    vae, mel = own.task.vae, own.task.mel(own.waves)
+    decoded = vae(vae.encode(mel))
+    spread = (mel - mel.mean()).abs().mean()
+    assert (decoded - mel).abs().mean() < 0.35 * spread
+
+
+def test_whitening_gives_unit_latents_and_changes_no_decoding(trainer, stage_config):
+    own = trainer(stage_config("autoencoder"))
+    own.run(max_steps=5)
+    vae, mel = own.task.vae, own.task.mel(own.waves)
+    before = vae(vae.encode(mel))
+    vae.whiten(mel)
+    torch.testing.assert_close(vae(vae.encode(mel)), before, rtol=1e-3, atol=1e-3)
+    latents = vae.encode(mel)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(8), rtol=0.01, atol=0.01)
+
+
+def test_the_gan_has_two_players_from_its_step_on(trainer, stage_config):
+    judges = {"periods": [2], "period_channels": [4, 4], "fft_sizes": [256],
+              "spectrum_channels": 4}  # fmt: skip
+    config = stage_config("vocoder", options={"gan_from_step": 2, "discriminators": judges})
+    own = trainer(config)
+    own.run(max_steps=5)
+    rows = RunLog(own.folder / "log.jsonl").rows()
+    assert "judges/loss" not in rows[1]
+    assert "judges/loss" in rows[2]
+    assert "features" in rows[4]
+
+
+def test_the_vocoder_can_hear_decoded_mels(trainer, cache, front, stage_config):
+    config = stage_config("vocoder", options={"decoded_share": 1.0})
+    own = trainer(config, front)
+    own.run(max_steps=2)
+    assert "mel_l1_through_vae" in own.validate()

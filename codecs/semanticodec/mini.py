@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +318,7 @@ def load_mini(
     """
     mini_config(token_rate)  # a wrong rate is a clearer error here
     root = Path(folder)
-    codec, config_values = _read(_stage_file(root, f"codec-{token_rate}"))
+    codec, made = _read(_stage_file(root, f"codec-{token_rate}"))
     books = {
         int(key.removeprefix("centroids.")): codec.pop(key)
         for key in sorted(codec)
@@ -329,10 +329,13 @@ def load_mini(
         raise ValueError(f"semantic_vocab_size must be one of {sorted(books)}, got {size}")
     state = {**codec, "semantic.centroids": books[size]}
     for stage, part in zip(STAGES, ("audiomae", "vae", "vocoder"), strict=True):
-        tensors, _ = _read(_stage_file(root, stage))
+        tensors, metadata = _read(_stage_file(root, stage))
+        if stage == "vocoder":
+            vocoder = _build(VocosConfig, metadata["config"]["model"])
         state |= {f"{part}.{key}": value for key, value in tensors.items()}
-    config_values["semantic"]["codebook_size"] = size
-    return _assemble(MiniConfig.from_dict(config_values), state, root)
+    config = MiniConfig.from_dict(made["sizes"])
+    semantic = replace(config.semantic, codebook_size=size)
+    return _assemble(replace(config, semantic=semantic, vocoder=vocoder), state, root)
 
 
 def _stage_file(root: Path, stage: str) -> Path:
@@ -351,7 +354,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold a stage's weights: {error}") from error
-    return state, metadata.get("sizes", {})
+    return state, metadata
 
 
 def _assemble(config: MiniConfig, state: dict[str, Tensor], root: Path) -> MiniModel:

@@ -26,11 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument(
         "stage",
-        choices=("data", "autoencoder", "vocoder", "audiomae", "codebook", "codec", "codec-paper"),
+        choices=(
+            "data",
+            "autoencoder",
+            "vocoder",
+            "audiomae",
+            "codebook",
+            "codec",
+            "codec-paper",
+            "evaluate",
+        ),
     )
     parser.add_argument("--config", help="YAML file, or one of ours such as mini/vocoder")
     parser.add_argument("--cache", type=Path, required=True, help="folder of the audio cache")
-    parser.add_argument("--run", type=Path, help="folder of the run; each stage has one in it")
+    parser.add_argument(
+        "--run", type=Path, help="folder of the run; evaluate: without it, the shipped weights"
+    )
     parser.add_argument("--max-minutes", type=float, default=math.inf, help="then save and stop")
     parser.add_argument("--max-steps", type=int, help="in place of the configuration's number")
     parser.add_argument(
@@ -48,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("semanticodec").setLevel(logging.INFO)
     if arguments.stage == "data":
         return _make_cache(arguments)
+    if arguments.stage == "evaluate":
+        return _evaluate(arguments)
     if arguments.config is None or arguments.run is None:
         raise SystemExit("training needs --config and --run")
     from semanticodec.training import data
@@ -83,6 +96,19 @@ def _train(config: object, cache: object, arguments: argparse.Namespace) -> int:
         from semanticodec.training.curves import draw
 
         draw(trainer.folder)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from semanticodec.mini import WEIGHTS
+    from semanticodec.training.data import AudioCache
+    from semanticodec.training.evaluate import evaluate
+
+    folder = arguments.run or WEIGHTS
+    result = evaluate(folder, AudioCache(arguments.cache))
+    for name, values in result.items():
+        means = {k: v["mean"] if isinstance(v, dict) else v for k, v in values.items()}
+        logging.getLogger(__name__).info("%s: %s", name, means)
     return 0
 
 

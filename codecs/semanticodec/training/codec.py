@@ -31,6 +31,7 @@ from semanticodec.training.codebook import Describer, FeatureStore, patch_is_rea
 from semanticodec.training.files import load_weights
 from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
+from semanticodec.training.vocoder import load_vocoder
 from semanticodec.training.vq import MovingCodebook, VQConfig
 
 STAGE = "codec"
@@ -93,6 +94,7 @@ class CodecTask(Task):
     """Train encoder, codebook and decoder at one token rate."""
 
     extra_samples = 240
+    frozen = ("net.audiomae.", "net.vae.", "net.vocoder.", "net.projection.", "net.semantic.")
 
     def __init__(self, config: StageConfig, run: Path) -> None:
         super().__init__()
@@ -355,6 +357,23 @@ class CodecTask(Task):
         real = mask[:, 0].repeat_interleave(self.config.vae.downsampling, 1)
         error = (self.net.vae(latents) - mel).abs()
         return float((error * real).sum() / (real.sum() * mel.shape[-1]))
+
+    def sounds(self, waves: Tensor) -> dict[str, Tensor]:
+        """Return estimates and samples as audio, where the run has a vocoder."""
+        path = self.run / "vocoder" / "weights.safetensors"
+        if not path.is_file():
+            return {}
+        chosen = waves[:: max(1, len(waves) // 3)][:3]
+        described, latents, frames = self.describer.describe(chosen)
+        batch = {"described": described, "latents": latents, "frames": frames}
+        context = self.encode(batch, max(self.options.sizes)).context
+        decoded = {"estimate": self.net.unet.estimate(context)[1], "sample": self._sample(context)}
+        vocoder = load_vocoder(path).to(waves.device)
+        return {
+            f"{index}-{name}": wave
+            for name, latents in decoded.items()
+            for index, wave in enumerate(vocoder(self.net.vae(latents)))
+        }
 
     def sizes(self) -> dict[str, Any]:
         """Return the configuration of the network."""

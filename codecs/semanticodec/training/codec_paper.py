@@ -48,6 +48,7 @@ class PaperCodecTask(Task):
     """Train encoder, codebook and UNet at one token rate, from waves."""
 
     extra_samples = 240
+    frozen = ("frozen.",)
     positions: Tensor
     alpha_bars: Tensor
 

@@ -80,10 +80,20 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class RunLog:
-    """One JSON object a line: losses and validation, in order of steps."""
+    """One JSON object a line: losses and validation, in order of steps.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        board: Folder for TensorBoard's files, if those are wanted too.
+    """
+
+    def __init__(self, path: Path, board: Path | None = None) -> None:
         self.path = path
+        self._writer: Any = None
+        if board is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(board))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows; a last line that was cut short is dropped."""
@@ -107,3 +117,12 @@ class RunLog:
         """Append a row."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        if self._writer is not None:
+            self._show(row)
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        values = row.get("validation", row)
+        side = "validation" if "validation" in row else "training"
+        for name, value in values.items():
+            if name not in ("step", "minutes"):
+                self._writer.add_scalar(f"{side}/{name}", value, row["step"])

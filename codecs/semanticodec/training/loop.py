@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from semanticodec import audio
 from semanticodec.training import data, files
 from semanticodec.training.settings import StageConfig
 
@@ -47,6 +48,7 @@ class Task(nn.Module):
     """
 
     extra_samples = 0  # behind the frames of a segment
+    frozen: tuple[str, ...] = ()  # prefixes of what comes from earlier stages: not in checkpoints
 
     def forward(self, batch: Any, phase: str) -> dict[str, Tensor]:
         """Return the losses of a batch, which is of the kind that ``reader`` gives."""
@@ -83,6 +85,10 @@ class Task(nn.Module):
     def validate(self, waves: Tensor) -> dict[str, float]:
         """Return metrics of validation waves ``[B, N]``, under averaged weights."""
         raise NotImplementedError
+
+    def sounds(self, waves: Tensor) -> dict[str, Tensor]:
+        """Return waves ``[n]`` by name, to listen to, made from validation waves ``[B, N]``."""
+        return {}
 
     def sizes(self) -> dict[str, Any]:
         """Return what is needed beside the weights to build the network again."""
@@ -159,7 +165,8 @@ class Trainer:
             )
         )
         folder.mkdir(parents=True, exist_ok=True)
-        self.log = files.RunLog(folder / "log.jsonl")
+        board = folder / "tensorboard" if config.tensorboard else None
+        self.log = files.RunLog(folder / "log.jsonl", board)
         self.step = 0
         self.seconds = 0.0  # of training, over all runs
 
@@ -172,7 +179,7 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             self.task.start(self._endless())
         else:
-            self.task.load_state_dict(state["task"])
+            self._load_task(state["task"])
             self.step, self.seconds = state["step"], state["seconds"]
         self.average = Average(self.task, self.config.optim.ema_decay)
         optim = self.config.optim
@@ -190,6 +197,20 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.log.rewind(self.step)
         self.model = self.accelerator.prepare_model(self.task)
+
+    def _own(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out what earlier stages made."""
+        frozen = self.task.frozen
+        return {name: value for name, value in tensors.items() if not name.startswith(frozen)}
+
+    def _load_task(self, tensors: Mapping[str, Tensor]) -> None:
+        missing, unknown = self.task.load_state_dict(self._own(tensors), strict=False)
+        missing = [name for name in missing if not name.startswith(self.task.frozen)]
+        if missing or unknown:
+            raise ValueError(
+                f"the checkpoint in {self.folder} is of another configuration: "
+                f"missing {missing[:3]}, unknown {unknown[:3]}"
+            )
 
     def _endless(self) -> Iterator[Any]:
         step = 0
@@ -210,7 +231,7 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "task": self.task.state_dict(),
+            "task": self._own(self.task.state_dict()),
             "average": self.average.values,
             "optimizers": {name: own.state_dict() for name, own in self.optimizers.items()},
         }
@@ -302,6 +323,12 @@ class Trainer:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in rounded.items())
         log.info("step %d  %.1f min  %s", self.step, minutes, shown)
 
+    def _write_sounds(self) -> None:
+        for name, wave in self.task.sounds(self.waves.to(self.accelerator.device)).items():
+            (self.folder / "audio").mkdir(exist_ok=True)
+            samples = wave.detach().float().cpu().clamp(-1.0, 1.0).numpy()
+            audio.write(self.folder / "audio" / f"{name}.wav", samples[None], data.SAMPLE_RATE)
+
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on the validation waves; log the result."""
         if not self.accelerator.is_main_process:
@@ -310,6 +337,7 @@ class Trainer:
         with self.average.applied(), torch.no_grad():
             torch.manual_seed(self.config.seed)
             values = self.task.validate(self.waves.to(self.accelerator.device))
+            self._write_sounds()
         rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
         self.log.write(step=self.step, minutes=round(self.seconds / 60, 3), validation=rounded)
         log.info("step %d  validation %s", self.step, rounded)

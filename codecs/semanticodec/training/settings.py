@@ -71,6 +71,7 @@ class StageConfig:
     log_every: int = 20  # steps
     validate_every: int = 500
     checkpoint_minutes: float = 2.0
+    tensorboard: bool = False  # whether to write its files beside the log
 
     @property
     def folder(self) -> str:

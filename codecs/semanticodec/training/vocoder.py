@@ -59,6 +59,8 @@ def make_generator(kind: str, model: dict[str, Any]) -> nn.Module:
 class VocoderTask(Task):
     """Make the waveform of a log-mel."""
 
+    frozen = ("vae.",)
+
     def __init__(self, config: StageConfig, run: Path) -> None:
         super().__init__()
         self.options = build(VocoderOptions, config.options, "options")
@@ -141,6 +143,12 @@ class VocoderTask(Task):
             through = self.mel(self.generate(self.vae(self.vae.encode(clean))))
             values["mel_l1_through_vae"] = float(F.l1_loss(through, clean))
         return values
+
+    def sounds(self, waves: Tensor) -> dict[str, Tensor]:
+        """Return what the vocoder makes of a true mel, one item of each domain."""
+        chosen = waves[:: max(1, len(waves) // 3)][:3]
+        made = self.generate(self.mel(chosen))
+        return {f"{index}": wave for index, wave in enumerate(made)}
 
     def export(self) -> dict[str, Tensor]:
         """Return the generator's weights."""

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from semanticodec.training import evaluate as evaluation
+from semanticodec.training.curves import draw
 from semanticodec.training.files import RunLog, load_weights
 
 STAGES = ("autoencoder", "vocoder", "audiomae")
@@ -92,3 +94,23 @@ def test_the_vocoder_can_hear_decoded_mels(trainer, cache, front, stage_config):
     own = trainer(config, front)
     own.run(max_steps=2)
     assert "mel_l1_through_vae" in own.validate()
+
+
+def test_sounds_curves_and_tensorboard_are_written(trainer, front, stage_config):
+    pytest.importorskip("tensorboard")
+    voice = stage_config("vocoder")
+    trainer(voice, front).run(max_steps=1)
+    own = trainer(stage_config("codec", name="codec-heard", tensorboard=True), front)
+    own.run(max_steps=1)
+    assert (own.folder / "audio" / "0-sample.wav").is_file()
+    assert list((own.folder / "tensorboard").iterdir())
+    assert draw(own.folder).is_file()
+
+
+def test_a_run_is_evaluated_end_to_end(trainer, front, cache, stage_config, monkeypatch):
+    for config in (stage_config("vocoder"), stage_config("codec", name="codec-100")):
+        trainer(config, front).run(max_steps=1)
+    monkeypatch.setattr(evaluation, "_visqol", lambda: None)
+    result = evaluation.evaluate(front, cache, per_domain=1, seconds=1.0)
+    assert set(result) == {"vocoder", "autoencoder", "100 tokens/s fast", "100 tokens/s quality"}
+    assert all(math.isfinite(values["mel_l1"]["mean"]) for values in result.values())

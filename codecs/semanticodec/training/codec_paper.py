@@ -48,7 +48,7 @@ class PaperCodecTask(Task):
     """Train encoder, codebook and UNet at one token rate, from waves."""
 
     extra_samples = 240
-    frozen = ("frozen.",)
+    frozen = ("front.",)
     positions: Tensor
     alpha_bars: Tensor
 
@@ -61,10 +61,10 @@ class PaperCodecTask(Task):
         semantic = replace(sizes.semantic, stack_time=stack[0], stack_bands=stack[1])
         self.config = replace(sizes, semantic=semantic)
         self.describer = Describer.load(run, torch.device("cpu"))
-        self.frozen = nn.ModuleList(
+        self.front = nn.ModuleList(
             [self.describer.audiomae, self.describer.vae, self.describer.frontend]
         )
-        self.frozen.append(self.describer.mel)
+        self.front.append(self.describer.mel)
         books, _ = load_weights(run / "codebook" / "weights.safetensors")
         rate = self.options.token_rate
         self.books = {size: books[f"{rate}.{size}"] for size in self.options.sizes}

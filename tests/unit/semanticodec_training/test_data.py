@@ -1,10 +1,12 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from semanticodec.training import data
+from semanticodec.training.settings import CONFIGS
 
 
 def clip(index: int, group: str, domain: str = "speech", source: str = "books") -> data.Clip:
@@ -109,3 +111,12 @@ def test_validation_segments_are_never_of_the_training_side(cache):
     paths = {c.path for c in cache.split("train")}
     assert paths.isdisjoint(c.path for c in cache.split("validation"))
     assert data.validation_waves(cache, 4000, 2).shape == (3, 4000)
+
+
+def test_the_split_of_the_small_model_is_the_recorded_one():
+    root = Path(__file__).parents[4] / "shared" / "corpus"
+    if not (root / "manifest.csv").is_file():
+        pytest.skip("the training corpus is not beside the project")
+    clips = data.split_clips(data.read_manifest(root / "manifest.csv", "GPL|GFDL"))
+    recorded = (CONFIGS / "mini" / "validation.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    assert sorted(c.path for c in clips if c.split == "validation") == recorded

@@ -14,7 +14,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
 from codec_zoo.huggingface import HubModel, load_pretrained
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_coded
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes
 
 if TYPE_CHECKING:
     import torch
@@ -41,17 +41,19 @@ class EncodecLayout(Layout):
     stride_samples: int | None = None
     sends_scale: bool = False
 
-    def chunk_frames(self, samples: int) -> list[int]:
-        """Return the frames of each chunk of a clip of ``samples`` samples.
+    def chunk_places(self, samples: int) -> list[tuple[int, int, int]]:
+        """Return each chunk's first sample, samples and frames, of a clip of ``samples`` samples.
 
         The model would begin one more chunk when the last samples lie in the overlap, where the
         chunk before has coded them already. Its decoder cannot put such a short one together
         (of 47600 samples it raises), so we leave it out.
         """
-        stride, size = self.stride_samples or samples, self.chunk_samples or samples
+        stride, most = self.stride_samples or samples, self.chunk_samples or samples
+        starts = [index * stride for index in range(self.chunks(samples))]
+        sizes = [min(most, samples - start) for start in starts]
         return [
-            -(-min(size, samples - index * stride) // self.hop_samples)
-            for index in range(self.chunks(samples))
+            (start, size, -(-size // self.hop_samples))
+            for start, size in zip(starts, sizes, strict=True)
         ]
 
     def chunks(self, samples: int) -> int:
@@ -63,7 +65,7 @@ class EncodecLayout(Layout):
 
     def frames(self, samples: int) -> int:
         """Return the frames of all chunks; where chunks overlap, frames are sent twice."""
-        return sum(self.chunk_frames(samples))
+        return sum(frames for _, _, frames in self.chunk_places(samples))
 
 
 class Encodec24(NeuralCodec):
@@ -100,6 +102,11 @@ class Encodec24(NeuralCodec):
         if self._kbps not in self._layout.bandwidths:
             known = ", ".join(f"{kbps:g}kbps" for kbps in self._layout.bandwidths)
             raise CodecError(f"{self.family} takes {known}, got {point!r}")
+        if self._layout.chunk_samples and self._dtype != "fp32":
+            raise CodecError(
+                f"{self.family} takes dtype fp32 only: transformers fades its chunks into each "
+                f"other in the network's precision, and {self._dtype} rounds a weight to zero"
+            )
         # As the model counts; it rounds its frame rate up to a whole number.
         per_codebook = -(-self._layout.sample_rate // self._layout.hop_samples)
         bits = np.log2(self._layout.codebook_size)
@@ -110,26 +117,31 @@ class Encodec24(NeuralCodec):
 
         return load_pretrained(EncodecModel, folder)
 
-    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
-        import torch
-
-        out = self._model.encode(waves, bandwidth=self._kbps, return_dict=True)
-        frames = self._layout.chunk_frames(waves.shape[-1])
-        chunks = [
-            chunk[..., :count]  # [B, K, T of the chunk]
-            for chunk, count in zip(out.audio_codes, frames, strict=False)
+    def _analyse(self, wave: "torch.Tensor") -> Coded:
+        parts = [
+            self._analyse_chunk(wave[..., start : start + size], frames)
+            for start, size, frames in self._layout.chunk_places(wave.shape[-1])
         ]
-        coded = as_coded(torch.cat(chunks, dim=-1))
+        codes = np.concatenate([part.codes for part in parts], axis=1)
+        scales = [part.scales for part in parts if part.scales is not None]
+        return Coded(codes, np.concatenate(scales) if scales else None)
+
+    def _analyse_chunk(self, chunk: "torch.Tensor", frames: int) -> Coded:
+        """Encode one chunk ``[1, C, N]``, by itself.
+
+        The model would do them all, but raises where the last but one is not whole (95100 samples).
+        Of a whole one it makes a second, of what overlaps the next: the first is what we want.
+        """
+        out = self._model.encode(chunk, bandwidth=self._kbps, return_dict=True)
+        codes = as_codes(out.audio_codes[0][..., :frames])
         if not self._layout.sends_scale:
-            return coded
-        scales = torch.cat(out.audio_scales[: len(frames)], dim=1)  # [B, chunks]
-        levels = scales.float().cpu().numpy()
-        return [Coded(one.codes, level) for one, level in zip(coded, levels, strict=True)]
+            return Coded(codes)
+        return Coded(codes, out.audio_scales[0].float().cpu().numpy().reshape(1))
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         import torch
 
-        frames = self._layout.chunk_frames(clips[0].samples)
+        frames = [frames for _, _, frames in self._layout.chunk_places(clips[0].samples)]
         chunks = torch.split(self._codes_of(clips), frames, dim=-1)
         missing = frames[0] - frames[-1]
         stacked = torch.stack([*chunks[:-1], torch.nn.functional.pad(chunks[-1], (0, missing))])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codec_zoo.huggingface import HubModel, load_pretrained
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_coded, parse_codebooks
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, parse_codebooks
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +47,9 @@ class Mimi(NeuralCodec):
 
         return load_pretrained(MimiModel, folder)
 
-    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
-        return as_coded(self._model.encode(waves, num_quantizers=self._codebooks).audio_codes)
+    def _analyse(self, wave: "torch.Tensor") -> Coded:
+        out = self._model.encode(wave, num_quantizers=self._codebooks)
+        return Coded(as_codes(out.audio_codes))
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

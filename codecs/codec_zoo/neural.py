@@ -3,9 +3,11 @@
 A payload is the number of samples and the packed codes (:mod:`codec_zoo.bitpacking`), frame after
 frame and in a frame codebook after codebook.
 
-Clips of one batch are coded together only where they are equally long. These networks are not
-blind to what stands behind a clip (layers pad by reflection, normalise over time, or look ahead),
-so a clip that is filled up with zeros to the length of another gives other codes at its end.
+Clips are encoded one by one: in a batch, sums run in another order, and where two entries of a
+codebook are nearly as near, the other one wins (Mimi of full size with random weights on a CPU: 22
+of 1248 codes in a batch of three). They are decoded together where they are equally long; that
+moves samples by about 1e-7. A shorter one is never filled up: these networks are not blind to what
+stands behind a clip (layers pad by reflection, normalise over time, or look ahead).
 """
 
 # ruff: noqa: D102 - the methods of the contract are documented in base.Codec
@@ -145,7 +147,6 @@ class NeuralCodec(Codec):
             raise CodecUnavailableError(missing)
         self._device = device
         self._dtype = dtype
-        self._path = path
         self._own_folder = local_folder(path) if path else None
         self._layout = self._layout_of(self._own_folder) if self._own_folder else self.layout
         self._point, self._codebooks = self._point_of(point)
@@ -170,8 +171,8 @@ class NeuralCodec(Codec):
         """Return the network in a folder, on the CPU."""
 
     @abstractmethod
-    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
-        """Encode ``[B, C, N]``."""
+    def _analyse(self, wave: "torch.Tensor") -> Coded:
+        """Encode one clip ``[1, C, N]``."""
 
     @abstractmethod
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
@@ -187,9 +188,7 @@ class NeuralCodec(Codec):
     def _spec(self) -> CodecSpec:
         layout = self._layout
         sizes = (layout.codebook_size,) * self._codebooks
-        options: dict[str, Option] = {"path": self._path} if self._path else {}
-        if self._dtype != "fp32":
-            options["dtype"] = self._dtype
+        options: dict[str, Option] = {} if self._dtype == "fp32" else {"dtype": self._dtype}
         return CodecSpec(
             codec_id=format_codec_id(self.family, self._point, options),
             sample_rate=layout.sample_rate,
@@ -218,23 +217,15 @@ class NeuralCodec(Codec):
         self.decode(self.encode(quiet).payload)
 
     def encode(self, wave: Wave) -> Encoded:
-        return self.encode_batch([wave])[0]
+        import torch
+
+        wave = checked_wave(wave, self.spec)
+        with exact_math():
+            batch = torch.from_numpy(wave[None]).to(self._device, self._torch_dtype)
+            return self._encoded(self._analyse(batch), wave.shape[1])
 
     def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
         return self.decode_batch([payload], seeds=[seed])[0]
-
-    def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
-        checked = [checked_wave(wave, self.spec) for wave in waves]
-        return in_groups(checked, lambda wave: wave.shape[1], self._encode_equal, self.batch_size)
-
-    def _encode_equal(self, waves: Sequence[Wave]) -> list[Encoded]:
-        """Encode waves of one length."""
-        import torch
-
-        with exact_math():
-            batch = torch.from_numpy(np.stack(waves)).to(self._device, self._torch_dtype)
-            coded = self._analyse(batch)
-        return [self._encoded(one, waves[0].shape[1]) for one in coded]
 
     def _encoded(self, coded: Coded, samples: int) -> Encoded:
         body = self._pack(coded)
@@ -292,16 +283,17 @@ class NeuralCodec(Codec):
         return torch.from_numpy(np.stack([clip.coded.codes for clip in clips])).to(self._device)
 
 
-def as_coded(codes: "torch.Tensor") -> list[Coded]:
-    """Return the codes ``[B, K, T]`` of a network, clip by clip."""
-    return [Coded(one) for one in codes.cpu().numpy().astype(np.int64)]
+def as_codes(codes: "torch.Tensor") -> Codes:
+    """Return the codes ``[1, K, T]`` that a network made of one clip as ``[K, T]``."""
+    found: Codes = codes[0].cpu().numpy().astype(np.int64)
+    return found
 
 
-def whole_frames(waves: "torch.Tensor", frame_samples: int) -> "torch.Tensor":
-    """Return ``waves`` with zeros behind them up to a whole number of frames."""
+def whole_frames(wave: "torch.Tensor", frame_samples: int) -> "torch.Tensor":
+    """Return ``wave`` with zeros behind it up to a whole number of frames."""
     import torch
 
-    return torch.nn.functional.pad(waves, (0, -waves.shape[-1] % frame_samples))
+    return torch.nn.functional.pad(wave, (0, -wave.shape[-1] % frame_samples))
 
 
 def in_groups(

@@ -186,6 +186,39 @@ def _xcodec(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def _xcodec2(folder: Path) -> None:
+    import torch
+    from transformers import Xcodec2Config, Xcodec2Model
+
+    size, semantic_size = 64, 16  # 32 groups of channels are normalised, each over two or more
+    config = Xcodec2Config(
+        hidden_size=size,
+        intermediate_size=size,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=size // 2,
+        encoder_hidden_size=2,
+        quantization_dim=size + semantic_size,
+        semantic_model_config={
+            "hidden_size": semantic_size,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": semantic_size,
+        },
+    )
+    model: Any = _without_biases(Xcodec2Model(config))
+    wave = _loud_noise(1, config.sampling_rate)
+    features = torch.randn(1, config.sampling_rate // config.hop_length, 160)
+    levels: list[torch.Tensor] = []
+    hook = model.quantizer.project_in.register_forward_hook(lambda *call: levels.append(call[2]))
+    model.encode(wave, input_features=features)
+    hook.remove()
+    model.quantizer.project_in.weight.div_(levels[0].std())
+    model.acoustic_decoder.head.linear.weight.mul_(20)  # for phases all around the circle
+    model.save_pretrained(folder)
+
+
 def _snac(**config: Any) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         import torch
@@ -241,6 +274,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "dac-44khz": _dac(sampling_rate=44100, downsampling_ratios=[2, 4, 8, 8], n_codebooks=9),
     "mimi": _mimi,
     "xcodec": _xcodec,
+    "xcodec2": _xcodec2,
     "snac-24khz": _snac(
         sampling_rate=24000,
         encoder_dim=4,

@@ -44,7 +44,7 @@ class SnacLayout(Layout):
         return -(-samples // (self.hop_samples * self.unit_frames)) * self.unit_frames
 
     def interleave(self, levels: "Sequence[torch.Tensor]") -> Codes:
-        """Return the codes of each codebook ``[T * repeats]`` as ``[K, T]``."""
+        """Return the codes of each codebook ``[1, T * repeats]`` as ``[K, T]``."""
         rows = [
             level.cpu().numpy().reshape(-1, repeats)  # [T, repeats]
             for level, repeats in zip(levels, self.repeats, strict=True)
@@ -108,9 +108,8 @@ class Snac24(NeuralCodec):
             model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return model
 
-    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
-        levels = self._model.encode(waves)  # [B, T * repeats] for each codebook
-        return [Coded(self._layout.interleave(clip)) for clip in zip(*levels, strict=True)]
+    def _analyse(self, wave: "torch.Tensor") -> Coded:
+        return Coded(self._layout.interleave(self._model.encode(wave)))
 
     def _encoded(self, coded: Coded, samples: int) -> Encoded:
         """Leave out of ``codes``, not of the payload, what stands for the filling only."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codec_zoo.huggingface import HubModel, load_pretrained
+from codec_zoo.huggingface import HubModel, load_config, load_model
 from codec_zoo.neural import (
     Clip,
     Coded,
@@ -41,9 +41,7 @@ class Dac44(NeuralCodec):
 
     @classmethod
     def _layout_of(cls, folder: Path) -> Layout:
-        from transformers import DacConfig
-
-        config = DacConfig.from_pretrained(folder)
+        config = load_config("DacConfig", folder)
         return Layout(
             config.sampling_rate, config.hop_length, config.codebook_size, config.n_codebooks
         )
@@ -53,9 +51,7 @@ class Dac44(NeuralCodec):
         return f"{codebooks}cb", codebooks
 
     def _load(self, folder: Path) -> Any:
-        from transformers import DacModel
-
-        return load_pretrained(DacModel, folder)
+        return load_model("DacModel", folder)
 
     def _analyse(self, wave: "torch.Tensor") -> Coded:
         padded = whole_frames(wave, self._layout.hop_samples)  # the last frame would be dropped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
-from codec_zoo.huggingface import HubModel, load_pretrained
+from codec_zoo.huggingface import HubModel, load_config, load_model
 from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ class Encodec24(NeuralCodec):
 
     @classmethod
     def _layout_of(cls, folder: Path) -> EncodecLayout:
-        from transformers import EncodecConfig
-
-        config = EncodecConfig.from_pretrained(folder)
+        config = load_config("EncodecConfig", folder)
         return EncodecLayout(
             sample_rate=config.sampling_rate,
             hop_samples=config.hop_length,
@@ -113,9 +111,7 @@ class Encodec24(NeuralCodec):
         return f"{self._kbps:g}kbps", max(1, int(self._kbps * 1000 / (per_codebook * bits)))
 
     def _load(self, folder: Path) -> Any:
-        from transformers import EncodecModel
-
-        return load_pretrained(EncodecModel, folder)
+        return load_model("EncodecModel", folder)
 
     def _analyse(self, wave: "torch.Tensor") -> Coded:
         parts = [

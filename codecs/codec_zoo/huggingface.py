@@ -6,6 +6,7 @@ without a network the answer comes at once: the hub's own client would try for h
 """
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,9 +81,8 @@ class HubModel:
                 hf_hub_download(self.repository, name, revision=self.commit) for name in self.files
             ]
         except OSError as error:  # every error of the hub's client is one
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise CodecUnavailableError(
-                f"{self.repository} cannot be downloaded: {first_line}; "
+                f"{self.repository} cannot be downloaded: {_first_line(error)}; "
                 "download it elsewhere and name its folder with path="
             ) from error
         return Path(paths[0]).parent
@@ -141,14 +141,34 @@ def weight_files(folder: Path) -> list[Path]:
     return next((found for found in kinds if found), [])
 
 
-def load_pretrained(model_class: Any, folder: Path) -> Any:
-    """Return the transformers model in a folder, without a progress bar.
+def load_config(name: str, folder: Path) -> Any:
+    """Return the configuration in a folder as the transformers class ``name``.
+
+    Raises:
+        CodecUnavailableError: If transformers has no such class, or the folder holds another model.
+    """
+    config_class = _transformers_class(name)
+    try:
+        config = config_class.from_pretrained(folder, local_files_only=True)
+        found = json.loads((folder / "config.json").read_text()).get("model_type")
+    except (OSError, ValueError, TypeError) as error:
+        raise CodecUnavailableError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+    if found != config_class.model_type:
+        raise CodecUnavailableError(
+            f"{folder} holds a model of type {found}, expected {config_class.model_type}"
+        )
+    return config
+
+
+def load_model(name: str, folder: Path) -> Any:
+    """Return the model in a folder as the transformers class ``name``, without a progress bar.
 
     Raises:
         CodecUnavailableError: If its weights are not all there or do not fit the configuration.
     """
     from transformers.utils import logging
 
+    model_class = _transformers_class(name)
     had_bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -156,8 +176,7 @@ def load_pretrained(model_class: Any, folder: Path) -> Any:
             folder, local_files_only=True, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CodecUnavailableError(f"{folder} cannot be loaded: {first_line}") from error
+        raise CodecUnavailableError(f"{folder} cannot be loaded: {_first_line(error)}") from error
     finally:
         if had_bar:
             logging.enable_progress_bar()
@@ -167,6 +186,21 @@ def load_pretrained(model_class: Any, folder: Path) -> Any:
             f"{folder} lacks {len(missing)} weights, {missing[0]} among them; download it again"
         )
     return model
+
+
+def _transformers_class(name: str) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, name)
+    except (AttributeError, ImportError) as error:
+        raise CodecUnavailableError(
+            f"transformers {transformers.__version__} has no {name}: {REMEDY}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def folder_hash(folder: Path) -> str:

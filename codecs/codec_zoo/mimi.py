@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codec_zoo.huggingface import HubModel, load_pretrained
+from codec_zoo.huggingface import HubModel, load_config, load_model
 from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, parse_codebooks
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ class Mimi(NeuralCodec):
 
     @classmethod
     def _layout_of(cls, folder: Path) -> Layout:
-        from transformers import MimiConfig
-
-        config = MimiConfig.from_pretrained(folder)
+        config = load_config("MimiConfig", folder)
         return Layout(
             sample_rate=config.sampling_rate,
             hop_samples=round(config.sampling_rate / config.frame_rate),
@@ -43,9 +41,7 @@ class Mimi(NeuralCodec):
         return f"{codebooks}cb", codebooks
 
     def _load(self, folder: Path) -> Any:
-        from transformers import MimiModel
-
-        return load_pretrained(MimiModel, folder)
+        return load_model("MimiModel", folder)
 
     def _analyse(self, wave: "torch.Tensor") -> Coded:
         out = self._model.encode(wave, num_quantizers=self._codebooks)

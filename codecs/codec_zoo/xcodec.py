@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
-from codec_zoo.huggingface import HubModel, load_pretrained
+from codec_zoo.huggingface import HubModel, load_config, load_model
 from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, whole_frames
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class Xcodec(NeuralCodec):
 
     @classmethod
     def _layout_of(cls, folder: Path) -> XcodecLayout:
-        from transformers import XcodecConfig
-
-        config = XcodecConfig.from_pretrained(folder)
+        config = load_config("XcodecConfig", folder)
         return XcodecLayout(
             sample_rate=config.sample_rate,
             hop_samples=config.hop_length,
@@ -68,9 +66,7 @@ class Xcodec(NeuralCodec):
         return f"{self._kbps:g}kbps", max(1, int(self._kbps / per_codebook))
 
     def _load(self, folder: Path) -> Any:
-        from transformers import XcodecModel
-
-        return load_pretrained(XcodecModel, folder)
+        return load_model("XcodecModel", folder)
 
     def _analyse(self, wave: "torch.Tensor") -> Coded:
         # Whole frames, or the two encoders may disagree about how many there are.

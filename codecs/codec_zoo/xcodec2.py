@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from codec_zoo.base import CodecError
-from codec_zoo.huggingface import HubModel, load_pretrained
+from codec_zoo.huggingface import HubModel, load_config, load_model
 from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, whole_frames
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class Xcodec2(NeuralCodec):
 
     @classmethod
     def _layout_of(cls, folder: Path) -> Xcodec2Layout:
-        from transformers import Xcodec2Config
-
-        config = Xcodec2Config.from_pretrained(folder)
+        config = load_config("Xcodec2Config", folder)
         entries = int(np.prod(config.quantization_levels))
         return Xcodec2Layout(config.sampling_rate, config.hop_length, entries, 1)
 
@@ -56,9 +54,7 @@ class Xcodec2(NeuralCodec):
         return "", 1
 
     def _load(self, folder: Path) -> Any:
-        from transformers import Xcodec2Model
-
-        return load_pretrained(Xcodec2Model, folder)
+        return load_model("Xcodec2Model", folder)
 
     def _analyse(self, wave: "torch.Tensor") -> Coded:
         import torch

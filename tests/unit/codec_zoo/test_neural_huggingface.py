@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from codec_zoo import CodecUnavailableError, huggingface
-from codec_zoo.huggingface import HubModel, folder_hash, hub_answers, local_folder, weight_files
+from codec_zoo.huggingface import (
+    HubModel,
+    folder_hash,
+    hub_answers,
+    load_config,
+    load_model,
+    local_folder,
+    weight_files,
+)
 
 MODEL = HubModel("owner/name", "0123456789" * 4)
 
@@ -116,3 +124,23 @@ def test_hash_follows_weights_and_configuration_not_the_place(tmp_path):
     assert folder_hash(first) == folder_hash(same)
     assert folder_hash(first) != folder_hash(folder("c", "{ }", b"1"))
     assert folder_hash(first) != folder_hash(folder("d", "{}", b"2"))
+
+
+def test_another_model_in_the_folder_is_refused(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text('{"model_type": "dac"}')
+    with pytest.raises(CodecUnavailableError, match="a model of type dac, expected encodec"):
+        load_config("EncodecConfig", tmp_path)
+
+
+def test_a_damaged_configuration_is_one_line(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CodecUnavailableError, match=r"cannot be loaded: [^\n]*$"):
+        load_config("EncodecConfig", tmp_path)
+
+
+def test_transformers_without_the_model_says_so(tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(CodecUnavailableError, match=r"has no NextYearsModel: pip install"):
+        load_model("NextYearsModel", tmp_path)

@@ -94,7 +94,7 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add_files(decode, ".smc files or patterns; - is standard input")
     _add_model(decode)
-    decode.add_argument("--preset", choices=sorted(PRESETS), default="quality")
+    decode.add_argument("--preset", choices=sorted(PRESETS), help="default: the model's own")
     decode.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
     decode.add_argument("--guidance", type=float, help="guidance scale, in place of the preset's")
     decode.add_argument("--seed", type=int, help="of the noise; default: the stream's")
@@ -224,7 +224,7 @@ def run_decode(options: argparse.Namespace) -> int:
     """Decode ``.smc`` files."""
     codec = _codec(
         options,
-        settings=None if options.preset == "quality" else options.preset,
+        settings=options.preset,
         ddim_sample_step=options.steps,
         cfg_scale=options.guidance,
     )

@@ -429,7 +429,7 @@ def _settings(
 ) -> DecodeSettings:
     """Resolve a preset's name, the default of the mode, and the released package's arguments."""
     if settings is None:
-        settings = "released" if compat == "released" else "quality"
+        settings = "released" if compat == "released" else model.default_preset
     if isinstance(settings, str):
         settings = preset(settings, model.presets)
     if num_steps is not None:

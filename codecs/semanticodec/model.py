@@ -56,6 +56,7 @@ class SemantiCodecModel(nn.Module):
     positions: Tensor
     alpha_bars: Tensor
     presets: ClassVar[Mapping[str, DecodeSettings]] = PRESETS
+    default_preset: ClassVar[str] = "quality"
 
     def __init__(self, config: SemantiCodecConfig) -> None:
         super().__init__()

@@ -1,6 +1,8 @@
 """Where weights come from: the cache, the hub (made up here), a folder."""
 
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -144,3 +146,31 @@ def test_transformers_without_the_model_says_so(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(CodecUnavailableError, match=r"has no NextYearsModel: pip install"):
         load_model("NextYearsModel", tmp_path)
+
+
+@pytest.fixture
+def hub_at(monkeypatch):
+    def point_to(port: int) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        hub_answers.cache_clear()
+
+    yield point_to
+    hub_answers.cache_clear()
+
+
+def test_a_hub_that_answers_is_seen(hub_at):
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501, but answers
+    thread = Thread(target=server.handle_request, daemon=True)
+    thread.start()
+    hub_at(server.server_port)
+    assert hub_answers()
+    thread.join()
+    server.server_close()
+
+
+def test_a_hub_that_refuses_is_seen(hub_at):
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.server_close()
+    hub_at(server.server_port)
+    assert not hub_answers()

@@ -79,6 +79,15 @@ def _set_gain(conv: Any, out: "torch.Tensor", wanted: "torch.Tensor") -> None:
     weight.mul_(wanted.std() / out.std())
 
 
+def _output_of(layer: Any, call: Callable[[], Any]) -> "torch.Tensor":
+    """Return what a layer gives while a model is called."""
+    found: list[torch.Tensor] = []
+    hook = layer.register_forward_hook(lambda *seen: found.append(seen[2]))
+    call()
+    hook.remove()
+    return found[-1]
+
+
 def _encodec(**config: Any) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         from transformers import EncodecConfig, EncodecModel
@@ -118,6 +127,7 @@ def _dac(**config: Any) -> Callable[[Path], None]:
 
 
 def _mimi(folder: Path) -> None:
+    import torch
     from transformers import MimiConfig, MimiModel
 
     size = 16
@@ -137,18 +147,18 @@ def _mimi(folder: Path) -> None:
         )
     )
     noise = _loud_noise(1, 2 * model.config.sampling_rate)
-    latents = model.encoder(noise).latents
-    quantizer = model.quantizer
     for part in (
-        quantizer.semantic_residual_vector_quantizer,
-        quantizer.acoustic_residual_vector_quantizer,
+        model.quantizer.semantic_residual_vector_quantizer,
+        model.quantizer.acoustic_residual_vector_quantizer,
     ):
-        residual = part.input_proj(latents)
+        residual = _output_of(part.input_proj, lambda: model.encode(noise))
         for layer in part.layers:
             layer.codebook.embed_sum.copy_(_entries(residual[0].T, model.config.codebook_size))
+            layer.codebook._embed = None  # made from the sum, and kept
             residual = residual - layer.decode(layer.encode(residual))
-    last = model.decoder.decoder_seanet.layers[-1].conv
-    _set_gain(last, model.decoder(latents).audio_values, noise)
+    decoded = model.decode(model.encode(noise).audio_codes).audio_values
+    convs = [part for part in model.decoder.modules() if isinstance(part, torch.nn.Conv1d)]
+    _set_gain(convs[-1], decoded, noise)
     model.save_pretrained(folder)
 
 
@@ -210,11 +220,9 @@ def _xcodec2(folder: Path) -> None:
     model: Any = _without_biases(Xcodec2Model(config))
     wave = _loud_noise(1, config.sampling_rate)
     features = torch.randn(1, config.sampling_rate // config.hop_length, 160)
-    levels: list[torch.Tensor] = []
-    hook = model.quantizer.project_in.register_forward_hook(lambda *call: levels.append(call[2]))
-    model.encode(wave, input_features=features)
-    hook.remove()
-    model.quantizer.project_in.weight.div_(levels[0].std())
+    project = model.quantizer.project_in
+    levels = _output_of(project, lambda: model.encode(wave, input_features=features))
+    project.weight.div_(levels.std())
     model.acoustic_decoder.head.linear.weight.mul_(20)  # for phases all around the circle
     model.save_pretrained(folder)
 

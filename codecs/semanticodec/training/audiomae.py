@@ -6,6 +6,7 @@ its own mean and deviation. Only the encoder is kept.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +166,10 @@ class AudioMAETask(Task):
     def validate(self, waves: Tensor) -> dict[str, float]:
         """Return the same loss on validation audio."""
         return {"loss": float(self(waves, "main")["loss"])}
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from exported weights; the decoder starts from nothing."""
+        self.encoder.load_state_dict(dict(weights))
 
     def export(self) -> dict[str, Tensor]:
         """Return the encoder's weights."""

@@ -97,6 +97,10 @@ class AutoencoderTask(Task):
             "latent_std_max": float(latents.std((0, 2, 3)).max()),
         }
 
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from exported weights."""
+        self.vae.load_state_dict(dict(weights))
+
     def export(self) -> dict[str, Tensor]:
         """Return the autoencoder's weights."""
         return self.vae.state_dict()

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path, help="folder of the run; evaluate: without it, the shipped weights"
     )
+    parser.add_argument("--init", type=Path, help="weights to start from, without a checkpoint")
     parser.add_argument("--max-minutes", type=float, default=math.inf, help="then save and stop")
     parser.add_argument("--max-steps", type=int, help="in place of the configuration's number")
     parser.add_argument(
@@ -90,7 +91,7 @@ def _train(config: object, cache: object, arguments: argparse.Namespace) -> int:
     assert isinstance(config, StageConfig)
     assert isinstance(cache, AudioCache)
     task = make_task(config, arguments.run)
-    trainer = Trainer(task, config, cache, arguments.run / config.folder)
+    trainer = Trainer(task, config, cache, arguments.run / config.folder, init=arguments.init)
     trainer.run(arguments.max_minutes, arguments.max_steps)
     if trainer.accelerator.is_main_process:
         from semanticodec.training.curves import draw

@@ -30,7 +30,7 @@ from semanticodec.semantic import nearest, stack_patches
 from semanticodec.training import data
 from semanticodec.training.audiomae import load_audiomae
 from semanticodec.training.autoencoder import load_autoencoder
-from semanticodec.training.files import load_weights, replace_file, save_weights
+from semanticodec.training.files import find_weights, load_weights, replace_file, save_weights
 from semanticodec.training.kl_vae import KLVAE
 from semanticodec.training.loop import HOP
 from semanticodec.training.settings import StageConfig, build
@@ -69,8 +69,8 @@ class Describer:
     def load(run: Path, device: torch.device) -> Describer:
         """Take the parts from a run."""
         return Describer(
-            load_audiomae(run / "audiomae" / "weights.safetensors"),
-            load_autoencoder(run / "autoencoder" / "weights.safetensors"),
+            load_audiomae(find_weights(run, "audiomae")),
+            load_autoencoder(find_weights(run, "autoencoder")),
             device,
         )
 

@@ -7,7 +7,7 @@ around it. The estimate is what keeps the acoustic tokens in use: a denoiser alo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from semanticodec.semantic import nearest, stack_patches
 from semanticodec.training import data
 from semanticodec.training.autoencoder import load_autoencoder
 from semanticodec.training.codebook import Describer, FeatureStore, patch_is_real
-from semanticodec.training.files import load_weights
+from semanticodec.training.files import find_weights, load_weights
 from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
 from semanticodec.training.vocoder import load_vocoder
@@ -110,7 +110,7 @@ class CodecTask(Task):
         )
         self.run = run
         self.describer = Describer.load(run, torch.device("cpu"))
-        vae = load_autoencoder(run / "autoencoder" / "weights.safetensors")
+        vae = load_autoencoder(find_weights(run, "autoencoder"))
         assert isinstance(vae, PatchVAE), "the small model has a patch autoencoder"
         books, made = load_weights(run / "codebook" / "weights.safetensors")
         self.config = replace(
@@ -360,7 +360,7 @@ class CodecTask(Task):
 
     def sounds(self, waves: Tensor) -> dict[str, Tensor]:
         """Return estimates and samples as audio, where the run has a vocoder."""
-        path = self.run / "vocoder" / "weights.safetensors"
+        path = find_weights(self.run, "vocoder")
         if not path.is_file():
             return {}
         chosen = waves[:: max(1, len(waves) // 3)][:3]
@@ -378,6 +378,13 @@ class CodecTask(Task):
     def sizes(self) -> dict[str, Any]:
         """Return the configuration of the network."""
         return self.config.to_dict()
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from exported weights; the codebooks must be the ones they were trained with."""
+        for name, part in (("acoustic.", self.net.acoustic), ("unet.", self.net.unet)):
+            own = {k.removeprefix(name): v for k, v in weights.items() if k.startswith(name)}
+            part.load_state_dict(own)
+        self.moving.sums.copy_(self.net.acoustic.codebook)
 
     def export(self) -> dict[str, Tensor]:
         """Return the weights of this rate: encoder, decoder, components and codebooks."""

@@ -79,6 +79,16 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return plain, json.loads(metadata["stage"])
 
 
+SHIPPED = Path(__file__).parents[1] / "weights" / "mini"
+
+
+def find_weights(run: Path, stage: str) -> Path:
+    """Return where a stage's weights are: in the run, or else among the shipped ones."""
+    shipped = SHIPPED / f"{stage}.safetensors"
+    own = run / stage / "weights.safetensors"
+    return shipped if shipped.is_file() and not own.is_file() else own
+
+
 class RunLog:
     """One JSON object a line: losses and validation, in order of steps.
 

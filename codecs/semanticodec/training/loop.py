@@ -65,6 +65,10 @@ class Task(nn.Module):
     def start(self, batches: Iterator[Any]) -> None:
         """Fit what is fitted rather than trained, before the first step."""
 
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from the weights that ``export`` gave, in place of ``start``."""
+        raise NotImplementedError
+
     def finish(self, batches: Iterator[Any]) -> None:
         """Fit what is fitted after the last step, under averaged weights."""
 
@@ -149,8 +153,10 @@ class Trainer:
         cache: data.AudioCache,
         folder: Path,
         accelerator: Accelerator | None = None,
+        init: Path | None = None,
     ) -> None:
         self.config = config
+        self.init = init  # weights to start from, if there is no checkpoint
         self.folder = folder
         self.accelerator = accelerator or make_accelerator(config)
         self.task = task.to(self.accelerator.device)
@@ -177,7 +183,10 @@ class Trainer:
         state = files.load_checkpoint(self.folder / "checkpoint.pt")
         if state is None:
             torch.manual_seed(self.config.seed)
-            self.task.start(self._endless())
+            if self.init is not None:
+                self.task.take(files.load_weights(self.init)[0])
+            else:
+                self.task.start(self._endless())
         else:
             self._load_task(state["task"])
             self.step, self.seconds = state["step"], state["seconds"]

@@ -6,6 +6,7 @@ latents: a decoder's mel is never clean, and a vocoder that knows only clean one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from semanticodec.mel import LogMel
 from semanticodec.training import losses
 from semanticodec.training.autoencoder import load_autoencoder
 from semanticodec.training.discriminators import DiscriminatorConfig, Discriminators
-from semanticodec.training.files import load_weights
+from semanticodec.training.files import find_weights, load_weights
 from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
 from semanticodec.vocoder import Vocoder
@@ -69,9 +70,7 @@ class VocoderTask(Task):
         has_gan = self.options.gan_from_step >= 0
         self.judges = Discriminators(self.options.discriminators) if has_gan else None
         needs_vae = self.options.decoded_share > 0.0
-        self.vae = (
-            load_autoencoder(run / "autoencoder" / "weights.safetensors") if needs_vae else None
-        )
+        self.vae = load_autoencoder(find_weights(run, "autoencoder")) if needs_vae else None
 
     def phases(self, step: int) -> tuple[str, ...]:
         """Return one phase before the GAN begins, then two."""
@@ -149,6 +148,10 @@ class VocoderTask(Task):
         chosen = waves[:: max(1, len(waves) // 3)][:3]
         made = self.generate(self.mel(chosen))
         return {f"{index}": wave for index, wave in enumerate(made)}
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from exported weights; the judges start from nothing."""
+        self.generator.load_state_dict(dict(weights))
 
     def export(self) -> dict[str, Tensor]:
         """Return the generator's weights."""

@@ -5,10 +5,11 @@ signals and wait. Nothing is shared between metrics or clips, library defaults d
 There are two: ``libraries`` calls visqol, pesq, pystoi and faster-whisper themselves
 (plain_loop.py), ``functions`` calls our metrics, each on signals of its own. The runner shares
 work between metrics, keeps what belongs to the reference, and spreads clips over processes. All
-score the same reconstructions in one call of this program, after a warm-up that compiles what is
-compiled on first use, and must agree on every value.
+score the same reconstructions in one call of this program and must agree on every value. Each is
+timed from the start of its processes to their end, imports and models included; what numba compiles
+is compiled and cached before. With few pairs the start dominates: take some dozens.
 
-    python benchmarks/metrics_throughput.py [--limit 2] [--codecs opus@6kbps,...] [--out FILE]
+    python benchmarks/metrics_throughput.py [--limit 4] [--codecs opus@6kbps,...] [--out FILE]
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--limit", type=int, default=2, help="clips of each domain")
+    parser.add_argument("--limit", type=int, default=4, help="clips of each domain")
     parser.add_argument("--codecs", default=",".join(CODECS))
     parser.add_argument("--metrics", default=",".join(metrics.metric_names()))
     parser.add_argument("--jobs", type=int, default=0)
@@ -104,8 +105,10 @@ def _in_new_process(kind: str, folder: Path, options: argparse.Namespace) -> dic
     command = [sys.executable, __file__, "--loop", kind, str(folder)]
     command += ["--limit", str(options.limit), "--codecs", options.codecs]
     command += ["--metrics", options.metrics]
+    start = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds} | json.loads(done.stdout.splitlines()[-1])
 
 
 def plain_loop(kind: str, folder: Path, plan: Plan) -> dict:
@@ -113,14 +116,11 @@ def plain_loop(kind: str, folder: Path, plan: Plan) -> dict:
     call = _call_library if kind == "libraries" else _call_function
     jobs = [(clip, codec, info) for clip in plan.clips for codec in plan.codecs
             for info in plan.metrics if applies(info, clip)]  # fmt: skip
-    for clip, codec, info in {job[2].name: job for job in jobs}.values():
-        call(info.name, clip, _reconstruction(folder, codec, clip))  # models load, code compiles
     values = {}
-    start = time.perf_counter()
     for clip, codec, info in jobs:
         value = call(info.name, clip, _reconstruction(folder, codec, clip))
         values[f"{codec.info.codec_id}|{clip.content_hash}|{info.name}"] = value
-    return {"seconds": time.perf_counter() - start, "values": values}
+    return {"values": values}
 
 
 def _reconstruction(folder: Path, codec: PlannedCodec, clip: PlannedClip) -> Path:

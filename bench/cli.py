@@ -5,6 +5,7 @@ regression was found; 2: wrong usage.
 """
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -36,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.insert(0, "run")
     options = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    from bench import commands as implementations
-
+    module, _, name = options.function.rpartition(":")
     if "" not in sys.path:  # codecs and metrics named my_module:MyClass lie where we are
         sys.path.insert(0, "")
     try:
-        return getattr(implementations, options.function)(options)
+        run = getattr(importlib.import_module(module or "bench.commands"), name)
+        return int(run(options))
     except BenchError as error:
         print(f"run_bench.py: {error}", file=sys.stderr)
         return 2
@@ -84,6 +85,7 @@ Commands = argparse._SubParsersAction  # argparse gives this type no public name
 def _command(
     commands: Commands, name: str, function: str, summary: str, example: str
 ) -> argparse.ArgumentParser:
+    """Add a command; ``function`` is one of ``bench.commands``, or ``module:name`` of another."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,

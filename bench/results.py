@@ -67,7 +67,7 @@ class MetricInfo:
         return f"{self.name}{unit} {self.arrow}".rstrip()
 
 
-#: What is measured while coding, without listening. ``column`` of the store -> metric.
+#: What is measured while coding, without listening.
 CODING_METRICS = (
     MetricInfo(
         name="rtf-encode",

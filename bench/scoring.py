@@ -17,7 +17,7 @@ from bench.results import CodecInfo, Results
 from bench.runner import Execution, Progress, score_files
 from bench.store import Coding
 
-#: Files in a degraded folder that have no original are scored as missing under this dataset.
+#: The one codec of such a run: whoever made the files.
 CODEC_ID = "degraded"
 
 

@@ -1,0 +1,39 @@
+"""The Python examples of the documentation run as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import metrics
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_block(document: str, containing: str) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if containing in block)
+    return found
+
+
+def test_readme_python_api(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(python_block("README.md", "bench.run("), "README.md", "exec"), names)
+    table = names["table"].set_index(["codec", "metric"])
+    assert set(names["rows"]["codec"]) == {"opus@6kbps", "opus@12kbps"}
+    assert table.loc[("opus@12kbps", "pesq-wb"), "difference"] > 0
+    assert names["same"].rows.equals(names["rows"])
+
+
+def test_the_metric_of_the_guide(tmp_path, monkeypatch):
+    (tmp_path / "my_metrics.py").write_text(
+        python_block("docs/adding_a_metric.md", "class Clipping")
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    np = pytest.importorskip("numpy")
+    wave = np.full((1, 16000), 0.5, np.float32)
+    wave[:, :160] = 1.0
+    signal = metrics.Signal(wave, 16000)
+    pair = metrics.Pair(signal, signal, "sound")
+    assert metrics.create("my_metrics:Clipping")(pair).value == pytest.approx(1.0)

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING)
     try:
-        return options.run(options)
+        return options.command(options)
     except UsageError as error:
         console.print(f"semanticodec: {error}", style="red", markup=False)
         return 2
@@ -60,15 +60,15 @@ def parser() -> argparse.ArgumentParser:
     _add_decode(commands)
     info = commands.add_parser("info", help="say what .smc files or weights hold")
     info.add_argument("inputs", nargs="*", help=".smc files, weights; none: the operating points")
-    info.set_defaults(run=run_info)
+    info.set_defaults(command=run_info)
     convert = commands.add_parser("convert", help="write released weights as one safetensors file")
     _add_model(convert)
     convert.add_argument("-o", "--output", required=True, help="the .safetensors file to write")
     convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    convert.set_defaults(run=run_convert)
+    convert.set_defaults(command=run_convert)
     train = commands.add_parser("train", help="train a stage of a model (docs/training.md)")
     training.add_arguments(train)
-    train.set_defaults(run=training.run)
+    train.set_defaults(command=training.run)
     return top
 
 
@@ -83,7 +83,7 @@ def _add_encode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     encode.add_argument("--entropy", action="store_true", help="compress the tokens losslessly")
     encode.add_argument("--per-channel", action="store_true", help="code each channel on its own")
     encode.add_argument("--seed", type=int, default=0, help="kept in the stream for the decoder")
-    encode.set_defaults(run=run_encode)
+    encode.set_defaults(command=run_encode)
 
 
 def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -99,7 +99,7 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     decode.add_argument("--guidance", type=float, help="guidance scale, in place of the preset's")
     decode.add_argument("--seed", type=int, help="of the noise; default: the stream's")
     decode.add_argument("--sample-rate", type=int, help="of the result, Hz; default: the original")
-    decode.set_defaults(run=run_decode)
+    decode.set_defaults(command=run_decode)
 
 
 def _add_files(command: argparse.ArgumentParser, what: str) -> None:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "codebook",
             "codec",
             "codec-paper",
+            "dac",
             "evaluate",
         ),
     )

@@ -175,6 +175,7 @@ class Trainer:
         self.log = files.RunLog(folder / "log.jsonl", board)
         self.step = 0
         self.seconds = 0.0  # of training, over all runs
+        self.cpu_seconds = 0.0  # of this process: what counts on a shared machine
 
     # ---- state
 
@@ -190,6 +191,7 @@ class Trainer:
         else:
             self._load_task(state["task"])
             self.step, self.seconds = state["step"], state["seconds"]
+            self.cpu_seconds = state["cpu_seconds"]
         self.average = Average(self.task, self.config.optim.ema_decay)
         optim = self.config.optim
         self.optimizers = {
@@ -240,6 +242,7 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "task": self._own(self.task.state_dict()),
             "average": self.average.values,
             "optimizers": {name: own.state_dict() for name, own in self.optimizers.items()},
@@ -259,6 +262,7 @@ class Trainer:
                     "sizes": self.task.sizes(),
                     "step": self.step,
                     "minutes": round(self.seconds / 60, 2),
+                    "cpu_minutes": round(self.cpu_seconds / 60, 2),
                     "validation": {name: float(f"{v:.5g}") for name, v in values.items()},
                 }
                 path = self.folder / "weights.safetensors"
@@ -272,11 +276,14 @@ class Trainer:
         config, started = self.config, time.monotonic()
         last_step = config.optim.total_steps if max_steps is None else max_steps
         saved, before, losses = started, started, {}
+        cpu_before = time.process_time()
         while self.step < last_step and time.monotonic() - started < 60 * max_minutes:
             losses = self._train_step()
             self.step += 1
             now = time.monotonic()
             self.seconds, before = self.seconds + now - before, now
+            cpu_now = time.process_time()
+            self.cpu_seconds, cpu_before = self.cpu_seconds + cpu_now - cpu_before, cpu_now
             if self.step % config.log_every == 0 or self.step == last_step:
                 self._report(losses, now - started)
             if self.step % config.validate_every == 0:

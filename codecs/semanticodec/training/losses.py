@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semanticodec.mel import LogMelConfig, slaney_filters
+
 RESOLUTIONS = (256, 512, 1024, 2048)
 
 
@@ -35,6 +37,27 @@ def spectral_loss(
         convergence = (ours - theirs).norm() / theirs.norm().clamp_min(1e-3)
         total = total + distance + convergence
     return total / len(resolutions)
+
+
+MEL_RESOLUTIONS = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
+
+
+@lru_cache
+def _filters(size: int, num_mels: int, device: torch.device) -> Tensor:
+    return slaney_filters(LogMelConfig(fft_size=size, num_mels=num_mels)).to(device)
+
+
+def multi_scale_mel_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the L1 of decimal log-mels at 16 kHz, summed over seven resolutions (DAC's)."""
+    total = predicted.new_zeros(())
+    for size, num_mels in MEL_RESOLUTIONS:
+        filters = _filters(size, num_mels, predicted.device)
+        ours, theirs = (
+            (magnitude(wave, size).transpose(1, 2) @ filters).clamp_min(1e-5).log10()
+            for wave in (predicted, target)
+        )
+        total = total + F.l1_loss(ours, theirs)
+    return total
 
 
 def mixed_difference(mel: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ TASKS: Mapping[str, str] = {
     "vocoder": "semanticodec.training.vocoder:VocoderTask",
     "audiomae": "semanticodec.training.audiomae:AudioMAETask",
     "codec": "semanticodec.training.codec:CodecTask",
+    "dac": "semanticodec.training.dac:DacTask",
     "codec-paper": "semanticodec.training.codec_paper:PaperCodecTask",
 }
 

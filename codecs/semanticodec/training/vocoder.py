@@ -7,7 +7,7 @@ latents: a decoder's mel is never clean, and a vocoder that knows only clean one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from torch.nn import functional as F
 from semanticodec.config import VocoderConfig
 from semanticodec.mel import LogMel
 from semanticodec.training import losses
+from semanticodec.training.adversarial import AdversarialOptions, AdversarialTask
 from semanticodec.training.autoencoder import load_autoencoder
-from semanticodec.training.discriminators import DiscriminatorConfig, Discriminators
 from semanticodec.training.files import find_weights, load_weights
-from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
 from semanticodec.vocoder import Vocoder
 from semanticodec.vocos import Vocos, VocosConfig
@@ -30,7 +29,7 @@ STAGE = "vocoder"
 
 
 @dataclass(frozen=True)
-class VocoderOptions:
+class VocoderOptions(AdversarialOptions):
     """Losses of the stage, and what the vocoder hears."""
 
     generator: str = "vocos"  # or "hifigan", the released model's
@@ -38,10 +37,6 @@ class VocoderOptions:
     spectral_weight: float = 1.0
     decoded_share: float = 0.0  # of items whose mel comes through the autoencoder
     latent_noise: float = 0.5  # the most noise on their whitened latents
-    gan_from_step: int = -1  # -1: never
-    adversarial_weight: float = 1.0
-    feature_weight: float = 2.0
-    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
 
 def make_generator(kind: str, model: dict[str, Any]) -> nn.Module:
@@ -57,32 +52,18 @@ def make_generator(kind: str, model: dict[str, Any]) -> nn.Module:
     raise ValueError(f"unknown generator {kind!r}; known: 'vocos', 'hifigan'")
 
 
-class VocoderTask(Task):
+class VocoderTask(AdversarialTask):
     """Make the waveform of a log-mel."""
 
     frozen = ("vae.",)
+    options: VocoderOptions
 
     def __init__(self, config: StageConfig, run: Path) -> None:
-        super().__init__()
-        self.options = build(VocoderOptions, config.options, "options")
+        super().__init__(build(VocoderOptions, config.options, "options"))
         self.mel = LogMel()
         self.generator = make_generator(self.options.generator, dict(config.model))
-        has_gan = self.options.gan_from_step >= 0
-        self.judges = Discriminators(self.options.discriminators) if has_gan else None
         needs_vae = self.options.decoded_share > 0.0
         self.vae = load_autoencoder(find_weights(run, "autoencoder")) if needs_vae else None
-
-    def phases(self, step: int) -> tuple[str, ...]:
-        """Return one phase before the GAN begins, then two."""
-        gan = self.judges is not None and step >= self.options.gan_from_step
-        return ("judges", "main") if gan else ("main",)
-
-    def phase_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of the two players."""
-        players = {"main": list(self.generator.parameters())}
-        if self.judges is not None:
-            players["judges"] = list(self.judges.parameters())
-        return players
 
     @torch.no_grad()
     def heard(self, wave: Tensor) -> Tensor:
@@ -104,30 +85,11 @@ class VocoderTask(Task):
         """Return the losses of one player."""
         made = self.generate(self.heard(wave))
         if phase == "judges":
-            assert self.judges is not None
-            scores = losses.discriminator_loss(self.judges(wave)[0], self.judges(made.detach())[0])
-            return {"loss": scores}
-        return self._generator_losses(wave, made)
-
-    def _generator_losses(self, wave: Tensor, made: Tensor) -> dict[str, Tensor]:
-        options = self.options
+            return self.judges_loss(wave, made)
         mel_l1 = F.l1_loss(self.mel(made), self.mel(wave))
         spectral = losses.spectral_loss(made, wave)
-        named = {"mel_l1": mel_l1, "spectral": spectral}
-        total = options.mel_weight * mel_l1 + options.spectral_weight * spectral
-        if self.judges is not None and self._gan_is_on:
-            real, fake = self.judges(wave), self.judges(made)
-            named["adversarial"] = losses.generator_loss(fake[0])
-            named["features"] = losses.feature_loss(real[1], fake[1])
-            total = total + options.adversarial_weight * named["adversarial"]
-            total = total + options.feature_weight * named["features"]
-        return {"loss": total, **named}
-
-    _gan_is_on = False
-
-    def after_step(self, step: int) -> None:
-        """Let the generator hear its judges once they had a step of their own."""
-        self._gan_is_on = "judges" in self.phases(step)
+        total = self.options.mel_weight * mel_l1 + self.options.spectral_weight * spectral
+        return self.with_judges({"loss": total, "mel_l1": mel_l1, "spectral": spectral}, wave, made)
 
     def validate(self, waves: Tensor) -> dict[str, float]:
         """Return the mel distance on clean mel, its level error, and that through the VAE."""

@@ -98,6 +98,22 @@ def unstack(stacked: Tensor, grid: Grid, stack: Grid) -> Tensor:
     return blocks.transpose(2, 3).reshape(batch, grid[0] * grid[1], -1)
 
 
+def with_neighbours(context: Tensor, grid: Grid) -> Tensor:
+    """Return each token's condition with those of the eight tokens around it.
+
+    Args:
+        context: ``[B, T, width]``, bands fastest.
+        grid: Tokens along time and bands, ``T`` in all.
+
+    Returns:
+        ``[B, T, 9 * width]``; zeros beyond the edges.
+    """
+    rows, bands = grid
+    around = F.pad(context.unflatten(1, grid), (0, 0, 1, 1, 1, 1))
+    shifted = [around[:, i : i + rows, j : j + bands] for i in range(3) for j in range(3)]
+    return torch.cat(shifted, -1).flatten(1, 2)
+
+
 class PatchDenoiser(nn.Module):
     """Velocity of noisy latents, given the tokens of the same window.
 
@@ -130,7 +146,8 @@ class PatchDenoiser(nn.Module):
         self.estimate_blocks = nn.ModuleList(
             Block(config, modulated=False) for _ in range(config.estimate_depth)
         )
-        self.estimate_linear = nn.Linear(context_width, joined * values)
+        self.token_grid = (grid[0] // stack[0], grid[1] // stack[1])
+        self.estimate_linear = nn.Linear(9 * context_width, joined * values)
         self.estimate_norm = nn.LayerNorm(width)
         self.estimate_out = nn.Linear(width, values)
         self.noisy_in = nn.Linear(2 * values, width)
@@ -159,7 +176,8 @@ class PatchDenoiser(nn.Module):
         hidden = unstack(self.condition_in(context), self.grid, self.stack) + self.position
         for block in self.estimate_blocks:
             hidden = block(hidden)
-        linear = unstack(self.estimate_linear(context), self.grid, self.stack)
+        around = with_neighbours(context, self.token_grid)
+        linear = unstack(self.estimate_linear(around), self.grid, self.stack)
         patches = linear + self.estimate_out(self.estimate_norm(hidden))
         return hidden, self._latents(patches)
 

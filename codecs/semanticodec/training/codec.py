@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semanticodec.diffusion.patch_transformer import to_patches
+from semanticodec.diffusion.patch_transformer import to_patches, with_neighbours
 from semanticodec.diffusion.sampler import ddim
 from semanticodec.diffusion.schedule import NoiseLevel, trailing_ladder
 from semanticodec.mini import STACKS, MiniConfig, MiniModel, ProjectionConfig
@@ -297,7 +297,7 @@ class CodecTask(Task):
             coded = self.encode(batch, size)
             patches = to_patches(coded.latents, config.audiomae.grid)
             stacked = stack_patches(patches, config.audiomae.grid, config.semantic)
-            inputs.append(coded.context[coded.valid])
+            inputs.append(with_neighbours(coded.context, unet.token_grid)[coded.valid])
             targets.append(stacked[coded.valid])
         x, y = torch.cat(inputs).double(), torch.cat(targets).double()
         x = F.pad(x, (0, 1), value=1.0)

@@ -8,18 +8,23 @@ second of 10 bits per codebook, of which 3, 5 or 9 are sent (0.47, 0.78, 1.41 kb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import DacConfig, DacModel
+from transformers.models.dac.modeling_dac import DacResidualUnit
 
 from semanticodec.mel import LogMel
 from semanticodec.training import losses
 from semanticodec.training.adversarial import AdversarialOptions, AdversarialTask
+from semanticodec.training.codebook import kmeans
+from semanticodec.training.files import load_weights
 from semanticodec.training.settings import StageConfig, build
 
 STAGE = "dac"
@@ -33,6 +38,7 @@ class DacOptions(AdversarialOptions):
 
     mel_weight: float = 15.0
     quantizer_weight: float = 1.0  # of codebook (1.0) and commitment (0.25) loss together
+    start_batches: int = 80  # for what is fitted before the first step
 
 
 class DacTask(AdversarialTask):
@@ -41,11 +47,33 @@ class DacTask(AdversarialTask):
     options: DacOptions
 
     def __init__(self, config: StageConfig, run: Path) -> None:
-        from transformers import DacConfig, DacModel
-
         super().__init__(build(DacOptions, config.options, "options"))
+        self.seed = config.seed
         self.generator = DacModel(DacConfig(**config.model))
         self.mel = LogMel()
+
+    @torch.no_grad()
+    def start(self, batches: Iterator[Tensor]) -> None:
+        """Start with signals that keep their size from layer to layer, and with codebooks in use.
+
+        As released (deviation 0.02 everywhere, random codebooks) the small budget would go into
+        leaving a state in which all frames have the same code.
+        """
+        for layer in self.generator.modules():
+            if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
+                nn.init.normal_(layer.weight, std=_fan_in(layer) ** -0.5)
+        for unit in self.generator.modules():
+            if isinstance(unit, DacResidualUnit):
+                unit.conv2.weight.mul_(0.3)
+        self.generator.decoder.conv2.weight.mul_(0.1)
+        drawn = list(islice(batches, self.options.start_batches))
+        hidden = torch.cat([self.generator.encoder(wave[:, None]) for wave in drawn])
+        size = hidden.std()
+        self.generator.encoder.conv2.weight.div_(size)
+        hidden = hidden / size
+        residual = hidden.transpose(1, 2).flatten(0, 1)  # [B, D, T] -> [n, D]
+        for number, quantizer in enumerate(self.generator.quantizer.quantizers):
+            residual = residual - _start_quantizer(quantizer, residual, self.seed + number)
 
     def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
         """Return the losses of one player on waves ``[B, N]``."""
@@ -90,12 +118,31 @@ class DacTask(AdversarialTask):
         return self.generator.state_dict()
 
 
+def _fan_in(layer: nn.Conv1d | nn.ConvTranspose1d) -> float:
+    """Return how many inputs an output sums over."""
+    taps = layer.kernel_size[0] / (layer.stride[0] if layer.transposed else 1)
+    return layer.in_channels * taps
+
+
+def _start_quantizer(quantizer: nn.Module, rows: Tensor, seed: int) -> Tensor:
+    """Fit a quantizer to vectors ``[n, D]``: principal axes and k-means; return what it gives."""
+    width = quantizer.codebook.weight.shape[1]
+    covariance = torch.cov(rows.T.double())
+    axes = torch.linalg.eigh(covariance).eigenvectors[:, -width:].float()  # [D, width]
+    quantizer.in_proj.weight.copy_(axes.T[..., None])
+    quantizer.out_proj.weight.copy_(axes[..., None])
+    latents = rows @ axes
+    entries = len(quantizer.codebook.weight)
+    repeated = latents.repeat(-(-entries // len(latents)), 1)
+    quantizer.codebook.weight.copy_(kmeans(repeated, entries, 5, seed)[0])
+    # the nearest in direction, which is how the quantizer chooses
+    book = quantizer.codebook.weight
+    chosen = (F.normalize(latents) @ F.normalize(book).T).argmax(1)
+    return book[chosen] @ axes.T
+
+
 def write_pretrained(weights: Path, folder: Path) -> nn.Module:
     """Write a trained ``dac`` as transformers keeps models, in half precision; return the model."""
-    from transformers import DacConfig, DacModel
-
-    from semanticodec.training.files import load_weights
-
     tensors, metadata = load_weights(weights)
     values: dict[str, Any] = metadata["config"]["model"]
     model = DacModel(DacConfig(**values))

@@ -13,6 +13,7 @@ from semanticodec.diffusion.patch_transformer import (
     from_patches,
     to_patches,
     unstack,
+    with_neighbours,
 )
 from semanticodec.errors import CheckpointError
 from semanticodec.mel import LogMel
@@ -71,6 +72,13 @@ def test_unstacking_undoes_stacking(rate):
     patches = torch.randn(2, 128, 3)
     stacked = stack_patches(patches, config.audiomae.grid, config.semantic)
     assert torch.equal(unstack(stacked, config.audiomae.grid, STACKS[rate]), patches)
+
+
+def test_a_token_sees_its_neighbours_and_nothing_beyond_the_edge():
+    context = torch.arange(1.0, 13.0).reshape(1, 12, 1)  # 4 rows of 3 bands
+    around = with_neighbours(context, (4, 3))[0]
+    assert around[4].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert around[0].tolist() == [0, 0, 0, 0, 1, 2, 0, 4, 5]
 
 
 def test_latent_patches_can_be_put_together_again():

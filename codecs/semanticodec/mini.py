@@ -62,7 +62,7 @@ class ProjectionConfig:
     """What a patch is described by: principal components of its mel and of its MAE feature."""
 
     mel_components: int = 24
-    feature_components: int = 16
+    feature_components: int = 12
     feature_weight: float = 0.5  # against the mel, in standard deviations
 
     @property

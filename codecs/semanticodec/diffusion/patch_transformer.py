@@ -32,7 +32,7 @@ class PatchDenoiserConfig:
     width: int = 192
     num_heads: int = 6
     mlp_width: int = 768
-    estimate_depth: int = 2  # blocks that see only the tokens
+    estimate_depth: int = 3  # blocks that see only the tokens
     depth: int = 4  # blocks that see the noisy latent
     num_timesteps: int = 1000
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 from transformers import DacConfig, DacModel
 from transformers.models.dac.modeling_dac import DacResidualUnit
 
@@ -30,6 +31,7 @@ from semanticodec.training.settings import StageConfig, build
 STAGE = "dac"
 RATES = (3, 5, 9)  # codebooks
 HALF = torch.float16
+START_SPREAD = 0.3  # of the latents before training: small beside the mel loss
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class DacTask(AdversarialTask):
         super().__init__(build(DacOptions, config.options, "options"))
         self.seed = config.seed
         self.generator = DacModel(DacConfig(**config.model))
+        self.generator.apply_weight_norm()
         self.mel = LogMel()
 
     @torch.no_grad()
@@ -61,19 +64,21 @@ class DacTask(AdversarialTask):
         """
         for layer in self.generator.modules():
             if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
-                nn.init.normal_(layer.weight, std=_fan_in(layer) ** -0.5)
+                layer.weight = torch.randn_like(layer.weight) * _fan_in(layer) ** -0.5
         for unit in self.generator.modules():
             if isinstance(unit, DacResidualUnit):
-                unit.conv2.weight.mul_(0.3)
-        self.generator.decoder.conv2.weight.mul_(0.1)
+                unit.conv2.weight = 0.3 * unit.conv2.weight
+        head = self.generator.decoder.conv2
+        head.weight = 0.1 * head.weight
         drawn = list(islice(batches, self.options.start_batches))
         hidden = torch.cat([self.generator.encoder(wave[:, None]) for wave in drawn])
-        size = hidden.std()
-        self.generator.encoder.conv2.weight.div_(size)
-        hidden = hidden / size
-        residual = hidden.transpose(1, 2).flatten(0, 1)  # [B, D, T] -> [n, D]
+        rows = hidden.transpose(1, 2).flatten(0, 1)  # [B, D, T] -> [n, D]
+        size = _spread(rows, self.generator.config.codebook_dim) / START_SPREAD
+        last = self.generator.encoder.conv2
+        last.weight = last.weight / size
+        rows = rows / size
         for number, quantizer in enumerate(self.generator.quantizer.quantizers):
-            residual = residual - _start_quantizer(quantizer, residual, self.seed + number)
+            rows = rows - _start_quantizer(quantizer, rows, self.seed + number)
 
     def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
         """Return the losses of one player on waves ``[B, N]``."""
@@ -111,11 +116,17 @@ class DacTask(AdversarialTask):
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Start from exported weights; the judges start from nothing."""
-        self.generator.load_state_dict(dict(weights))
+        plain = DacModel(self.generator.config)
+        plain.load_state_dict(dict(weights))
+        plain.apply_weight_norm()
+        self.generator.load_state_dict(plain.state_dict())
 
     def export(self) -> dict[str, Tensor]:
-        """Return the weights."""
-        return self.generator.state_dict()
+        """Return the weights, those of normalised layers multiplied out."""
+        modules = self.generator.named_modules()
+        made = {f"{n}.weight": m.weight for n, m in modules if is_parametrized(m, "weight")}
+        stored = self.generator.state_dict()
+        return {n: v for n, v in stored.items() if "parametrizations" not in n} | made
 
 
 def _fan_in(layer: nn.Conv1d | nn.ConvTranspose1d) -> float:
@@ -124,21 +135,33 @@ def _fan_in(layer: nn.Conv1d | nn.ConvTranspose1d) -> float:
     return layer.in_channels * taps
 
 
+def _principal_axes(rows: Tensor, count: int) -> Tensor:
+    """Return the main directions ``[D, count]`` of vectors ``[n, D]``."""
+    return torch.linalg.eigh(torch.cov(rows.T.double())).eigenvectors[:, -count:].float()
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """Return the deviation of vectors ``[n, D]`` along their main directions."""
+    return (rows @ _principal_axes(rows, count)).square().mean().sqrt()
+
+
 def _start_quantizer(quantizer: nn.Module, rows: Tensor, seed: int) -> Tensor:
-    """Fit a quantizer to vectors ``[n, D]``: principal axes and k-means; return what it gives."""
-    width = quantizer.codebook.weight.shape[1]
-    covariance = torch.cov(rows.T.double())
-    axes = torch.linalg.eigh(covariance).eigenvectors[:, -width:].float()  # [D, width]
-    quantizer.in_proj.weight.copy_(axes.T[..., None])
-    quantizer.out_proj.weight.copy_(axes[..., None])
+    """Fit a quantizer to vectors ``[n, D]`` and return what it makes of them.
+
+    It chooses by direction alone, so directions are clustered, and all entries are equally long.
+    """
+    entries, width = quantizer.codebook.weight.shape
+    axes = _principal_axes(rows, width)
+    quantizer.in_proj.weight = axes.T[..., None]
+    quantizer.out_proj.weight = axes[..., None]
     latents = rows @ axes
-    entries = len(quantizer.codebook.weight)
-    repeated = latents.repeat(-(-entries // len(latents)), 1)
-    quantizer.codebook.weight.copy_(kmeans(repeated, entries, 5, seed)[0])
-    # the nearest in direction, which is how the quantizer chooses
-    book = quantizer.codebook.weight
-    chosen = (F.normalize(latents) @ F.normalize(book).T).argmax(1)
-    return book[chosen] @ axes.T
+    directions = F.normalize(latents)
+    repeated = directions.repeat(-(-entries // len(directions)), 1)
+    book = F.normalize(kmeans(repeated, entries, 5, seed)[0])
+    chosen = book[(directions @ book.T).argmax(1)]
+    length = (latents * chosen).sum(1).mean()  # least squares, as `chosen` has unit length
+    quantizer.codebook.weight.copy_(length * book)
+    return length * chosen @ axes.T
 
 
 def write_pretrained(weights: Path, folder: Path) -> nn.Module:

@@ -30,6 +30,7 @@ BUILTIN: dict[str, str] = {
     "dac-16khz": "codec_zoo.dac:Dac16",
     "dac-24khz": "codec_zoo.dac:Dac24",
     "dac-44khz": "codec_zoo.dac:Dac44",
+    "dac-mini": "codec_zoo.dac_mini:DacMini",
     "mimi": "codec_zoo.mimi:Mimi",
     "snac-24khz": "codec_zoo.snac:Snac24",
     "snac-32khz": "codec_zoo.snac:Snac32",

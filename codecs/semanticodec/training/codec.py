@@ -31,6 +31,7 @@ from semanticodec.training.codebook import Describer, FeatureStore, patch_is_rea
 from semanticodec.training.files import find_weights, load_weights
 from semanticodec.training.loop import Task
 from semanticodec.training.settings import StageConfig, build
+from semanticodec.training.visqol import make_visqol
 from semanticodec.training.vocoder import load_vocoder
 from semanticodec.training.vq import MovingCodebook, VQConfig
 
@@ -46,6 +47,7 @@ class CodecOptions:
     estimate_weight: float = 1.0
     diffusion_weight: float = 1.0
     condition_dropout: float = 0.0
+    use_acoustic: bool = True  # False: an ablation, the decoder sees semantic tokens alone
     channel_power: float = 0.5  # losses count by the latent channels' deviation to this power
     start_batches: int = 24  # for what is fitted before the first step
     validation_steps: int = 10  # of the sampler
@@ -172,6 +174,8 @@ class CodecTask(Task):
         latents = self.net.acoustic.latents(features, centroids, heard)
         valid = torch.arange(positions, device=frames.device) < sent[:, None]
         codes, tokens, commitment = self.moving.quantize(latents, self.net.acoustic.codebook, valid)
+        if not self.options.use_acoustic:
+            codes, commitment = torch.zeros_like(codes), torch.zeros_like(commitment)
         time = torch.arange(config.latent_shape[1], device=frames.device)
         mask = (time * config.vae.downsampling < frames[:, None]).float()[:, None, :, None]
         context = self.net.context(codes, centroids, sent)
@@ -321,7 +325,7 @@ class CodecTask(Task):
         shuffled = self._shuffled(coded)
         counts = torch.bincount(coded.acoustic[coded.valid].flatten()).double()
         share = counts[counts > 0] / counts.sum()
-        return {
+        return self._heard(waves, estimate) | {
             "estimate": float(self._mean((estimate - coded.latents).abs(), coded.mask)),
             "diffusion": float(self.diffusion_loss(coded, hidden, estimate)),
             "mel_l1_vae": self._mel_distance(coded.latents, mel, coded.mask),
@@ -331,6 +335,18 @@ class CodecTask(Task):
             "acoustic_used": float(len(share)),
             "acoustic_perplexity": float((-(share * share.log()).sum()).exp()),
         }
+
+    def _heard(self, waves: Tensor, estimate: Tensor) -> dict[str, float]:
+        """Return ViSQOL of the estimate as audio, where there is a vocoder and ViSQOL."""
+        path, visqol = find_weights(self.run, "vocoder"), make_visqol()
+        if visqol is None or not path.is_file():
+            return {}
+        made = load_vocoder(path).to(waves.device)(self.net.vae(estimate)).cpu().numpy()
+        scores = [
+            visqol(wave[: len(own)], own)
+            for wave, own in zip(waves.cpu().numpy(), made, strict=True)
+        ]
+        return {"visqol_estimate": float(np.mean(scores))}
 
     def _shuffled(self, coded: Coded) -> Tensor:
         """Return the estimate from the acoustic tokens of another item: bad, if all is well."""

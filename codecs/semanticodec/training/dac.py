@@ -152,8 +152,8 @@ def _start_quantizer(quantizer: nn.Module, rows: Tensor, seed: int) -> Tensor:
     """
     entries, width = quantizer.codebook.weight.shape
     axes = _principal_axes(rows, width)
-    quantizer.in_proj.weight = axes.T[..., None]
-    quantizer.out_proj.weight = axes[..., None]
+    quantizer.in_proj.weight = axes.T[..., None].clone()  # assigned, not copied: no shared memory
+    quantizer.out_proj.weight = axes[..., None].clone()
     latents = rows @ axes
     directions = F.normalize(latents)
     repeated = directions.repeat(-(-entries // len(directions)), 1)

@@ -23,6 +23,7 @@ from semanticodec.codec import SemantiCodec
 from semanticodec.mel import LogMel
 from semanticodec.mini import STACKS, MiniModel, load_mini
 from semanticodec.training import data
+from semanticodec.training.visqol import make_visqol
 
 Wave = npt.NDArray[np.float32]
 Way = Callable[[Wave], Wave]
@@ -72,7 +73,7 @@ def _round_trip(codec: SemantiCodec, preset: str) -> Way:
 
 def measure(way: Way, clips: Sequence[tuple[str, Wave]]) -> dict[str, Any]:
     """Return mel distance (nats), level error (nats), ViSQOL and speed of a way."""
-    mel, visqol = LogMel(), _visqol()
+    mel, visqol = LogMel(), make_visqol()
     values: dict[str, list[float]] = {"mel_l1": [], "level": [], "visqol": []}
     started = time.perf_counter()
     with torch.inference_mode():
@@ -89,24 +90,6 @@ def measure(way: Way, clips: Sequence[tuple[str, Wave]]) -> dict[str, Any]:
     domains = [domain for domain, _ in clips]
     summary = {name: _summary(own, domains) for name, own in values.items() if own}
     return {**summary, "seconds_per_second": round(seconds / audio, 4)}
-
-
-def _visqol() -> Callable[[Wave, Wave], float] | None:
-    """Return ViSQOL in speech mode, or None where it is not installed."""
-    try:
-        from visqol.api import VisqolApi
-    except ModuleNotFoundError:
-        return None
-    api = VisqolApi()
-    api.create(mode="speech", use_lattice_model=False, use_unscaled_speech=False)
-
-    def score(reference: Wave, degraded: Wave) -> float:
-        result = api.measure_from_arrays(
-            reference.astype(np.float64), degraded.astype(np.float64), data.SAMPLE_RATE
-        )
-        return float(result.moslqo)
-
-    return score
 
 
 def _summary(values: Sequence[float], domains: Sequence[str]) -> dict[str, Any]:

@@ -98,6 +98,17 @@ def test_missing_weights_are_one_line(clips, capsys):
     assert "no weights at /no/such/folder" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_train_is_reached_with_all_its_options(tmp_path, clips):
+    cache = tmp_path / "cache"
+    assert main(["train", "data", "--folder", str(clips), "--cache", str(cache)]) == 0
+    assert (cache / "clips.json").is_file()
+    with pytest.raises(SystemExit, match="needs --config and --run"):
+        main(["train", "vocoder", "--cache", str(cache)])
+    with pytest.raises(SystemExit, match="configures the stage vocoder"):
+        main(["train", "codec", "--config", "mini/vocoder", "--cache", str(cache),
+              "--run", str(tmp_path)])  # fmt: skip
+
+
 def test_targets(tmp_path):
     assert target("a/b.wav", None, ".smc", False) == "a/b.smc"
     assert target("a/b.wav", "c.smc", ".smc", False) == "c.smc"

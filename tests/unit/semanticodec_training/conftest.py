@@ -39,6 +39,15 @@ TINY = {
             "iterations": 2, "vectors_per_domain": 200,
         },
     },
+    "dac": {
+        "data": DATA,
+        "model": {
+            "encoder_hidden_size": 4, "decoder_hidden_size": 16, "downsampling_ratios": [4, 8, 8],
+            "upsampling_ratios": [8, 8, 4], "n_codebooks": 9, "codebook_size": 16,
+            "codebook_dim": 2, "sampling_rate": RATE,
+        },
+        "options": {"start_batches": 2},
+    },
     "codec": {
         "data": DATA,
         "model": {

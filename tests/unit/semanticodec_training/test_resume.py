@@ -20,7 +20,7 @@ def losses(folder) -> dict[int, float]:
     return {r["step"]: r["loss"] for r in RunLog(folder / "log.jsonl").rows() if "loss" in r}
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "vocoder", "audiomae", "codec"])
+@pytest.mark.parametrize("stage", ["autoencoder", "vocoder", "audiomae", "codec", "dac"])
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(trainer, front, stage, stage_config):
     config = stage_config(stage, name=f"{stage}-whole", optim={"accumulate": 2})
     trainer(config, front).run(max_steps=8)
@@ -98,7 +98,7 @@ def test_kill_9_loses_nothing_that_was_saved(cache, tmp_path):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "vocoder", "audiomae", "codec"])
+@pytest.mark.parametrize("stage", ["autoencoder", "vocoder", "audiomae", "codec", "dac"])
 def test_a_run_can_start_from_exported_weights(cache, trainer, front, stage_config, stage):
     first = trainer(stage_config(stage, name=f"{stage}-first"), front)
     first.run(max_steps=2)

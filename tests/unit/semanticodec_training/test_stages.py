@@ -9,7 +9,7 @@ from semanticodec.training import evaluate as evaluation
 from semanticodec.training.curves import draw
 from semanticodec.training.files import RunLog, load_weights
 
-STAGES = ("autoencoder", "vocoder", "audiomae")
+STAGES = ("autoencoder", "vocoder", "audiomae", "dac")
 
 
 def overfit(trainer, monkeypatch, steps: int) -> tuple[float, float]:
@@ -27,7 +27,7 @@ def trainer_cache(trainer):
 
 
 @pytest.mark.parametrize(("stage", "ratio"), [("autoencoder", 0.9), ("vocoder", 0.75),
-                                              ("audiomae", 0.9)])  # fmt: skip
+                                              ("audiomae", 0.9), ("dac", 0.9)])  # fmt: skip
 def test_a_stage_overfits_one_batch(trainer, monkeypatch, stage, ratio, stage_config):
     own = trainer(stage_config(stage, optim={"total_steps": 60}))
     before, after = overfit(own, monkeypatch, 60)
@@ -89,6 +89,40 @@ def test_the_gan_has_two_players_from_its_step_on(trainer, stage_config):
     assert "features" in rows[4]
 
 
+def test_dac_begins_with_its_codebooks_in_use_and_an_input_that_keeps_its_size(
+    trainer, stage_config
+):
+    own = trainer(stage_config("dac"))
+    own.run(max_steps=0)
+    model, waves = own.task.generator.eval(), own.waves[:, None, : 40 * 256]
+    codes = model.encode(waves).audio_codes
+    assert min(len(row.unique()) for row in codes.transpose(0, 1).flatten(1)) > 4
+    assert 0.03 < model.encoder(waves).std() < 3.0
+
+
+def test_dac_is_written_as_transformers_keeps_models(trainer, stage_config, tmp_path):
+    from transformers import DacModel
+
+    from semanticodec.training.dac import write_pretrained
+
+    own = trainer(stage_config("dac"))
+    own.run(max_steps=2)
+    write_pretrained(own.folder / "weights.safetensors", tmp_path / "written")
+    read = DacModel.from_pretrained(tmp_path / "written", dtype=torch.float32).eval()
+    with own.average.applied():
+        expected = own.task.generator.eval().decode(audio_codes=torch.zeros(1, 9, 8).long())
+    made = read.decode(audio_codes=torch.zeros(1, 9, 8).long())
+    torch.testing.assert_close(made.audio_values, expected.audio_values, rtol=0.02, atol=1e-3)
+
+
+def test_the_codec_stage_can_do_without_acoustic_tokens(trainer, front, stage_config):
+    config = stage_config("codec", name="deaf", options={"use_acoustic": False})
+    own = trainer(config, front)
+    own.run(max_steps=1)
+    values = own.validate()
+    assert values["mel_l1_shuffled"] == pytest.approx(values["mel_l1_estimate"])
+
+
 def test_the_vocoder_can_hear_decoded_mels(trainer, cache, front, stage_config):
     config = stage_config("vocoder", options={"decoded_share": 1.0})
     own = trainer(config, front)
@@ -110,7 +144,7 @@ def test_sounds_curves_and_tensorboard_are_written(trainer, front, stage_config)
 def test_a_run_is_evaluated_end_to_end(trainer, front, cache, stage_config, monkeypatch):
     for config in (stage_config("vocoder"), stage_config("codec", name="codec-100")):
         trainer(config, front).run(max_steps=1)
-    monkeypatch.setattr(evaluation, "_visqol", lambda: None)
+    monkeypatch.setattr(evaluation, "make_visqol", lambda: None)
     result = evaluation.evaluate(front, cache, per_domain=1, seconds=1.0)
     assert set(result) == {"vocoder", "autoencoder", "100 tokens/s fast", "100 tokens/s quality"}
     assert all(math.isfinite(values["mel_l1"]["mean"]) for values in result.values())

@@ -215,7 +215,7 @@ class SemantiCodecAdapter(Codec):
         from semanticodec.settings import preset as named
 
         try:
-            name = preset or ("released" if self._compat else "quality")
+            name = preset or ("released" if self._compat else self._default_preset())
             settings = named(name, self._presets())
             if steps:
                 settings = replace(settings, num_steps=int(steps))
@@ -224,6 +224,9 @@ class SemantiCodecAdapter(Codec):
         except ValueError as error:
             raise CodecError(f"{self._id}: {error}") from error
         return settings
+
+    def _default_preset(self) -> str:
+        return "quality"
 
     def _presets(self) -> "dict[str, DecodeSettings]":
         from semanticodec.settings import PRESETS
@@ -239,7 +242,7 @@ class SemantiCodecMini(SemantiCodecAdapter):
     """
 
     family = "semanticodec-mini"
-    summary = "SemantiCodec's small sibling, trained from scratch on six hours; runs on a CPU"
+    summary = "SemantiCodec's small sibling, trained from scratch on four hours; runs on a CPU"
     points = ("25tps", "50tps", "100tps")
     batch_size = 8
 
@@ -281,6 +284,11 @@ class SemantiCodecMini(SemantiCodecAdapter):
             raise CodecError(str(error)) from error
         files = sorted(folder.rglob("*.safetensors"))
         return model.config, _ends_hash(files)
+
+    def _default_preset(self) -> str:
+        from semanticodec.mini import MiniModel
+
+        return MiniModel.default_preset
 
     def _presets(self) -> "dict[str, DecodeSettings]":
         from semanticodec.mini import PRESETS

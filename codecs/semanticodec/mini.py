@@ -340,12 +340,17 @@ def load_mini(
 
 
 def _stage_file(root: Path, stage: str) -> Path:
-    """Find a stage's weights: ``stage.safetensors`` as shipped, or a run's folder."""
-    shipped = root / f"{stage}.safetensors"
-    path = shipped if shipped.is_file() else root / stage / "weights.safetensors"
-    if not path.is_file():
-        raise CheckpointError(f"no weights of {stage} in {root}; train it: docs/training.md")
-    return path
+    """Find a stage's weights: as shipped, or a run's folder.
+
+    What a run did not train itself it took from the shipped weights, and so do we.
+    """
+    places = [root / f"{stage}.safetensors", root / stage / "weights.safetensors"]
+    if stage in STAGES:
+        places.append(WEIGHTS / f"{stage}.safetensors")
+    for path in places:
+        if path.is_file():
+            return path
+    raise CheckpointError(f"no weights of {stage} in {root}; train it: docs/training.md")
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,13 +1,16 @@
 """Every stage learns: it overfits one batch, and its loss falls."""
 
 import math
+import shutil
 
 import pytest
 import torch
 
+from semanticodec.mini import load_mini
 from semanticodec.training import evaluate as evaluation
 from semanticodec.training.curves import draw
-from semanticodec.training.files import RunLog, load_weights
+from semanticodec.training.files import RunLog, find_weights, load_weights
+from semanticodec.training.vocoder import load_vocoder
 
 STAGES = ("autoencoder", "vocoder", "audiomae", "dac")
 
@@ -139,6 +142,16 @@ def test_sounds_curves_and_tensorboard_are_written(trainer, front, stage_config)
     assert (own.folder / "audio" / "0-sample.wav").is_file()
     assert list((own.folder / "tensorboard").iterdir())
     assert draw(own.folder).is_file()
+
+
+def test_what_a_run_did_not_train_is_the_shipped_model_s(trainer, front, stage_config, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(front, run, ignore=shutil.ignore_patterns("vocoder", "codec-*"))
+    trainer(stage_config("codec", name="codec-100"), run).run(max_steps=1)
+    model = load_mini(100, folder=run)
+    shipped = load_vocoder(find_weights(run, "vocoder"))
+    assert torch.equal(model.vocoder.head.weight, shipped.head.weight)
+    assert model.config.audiomae.width == 16  # its own
 
 
 def test_a_run_is_evaluated_end_to_end(trainer, front, cache, stage_config, monkeypatch):

@@ -17,7 +17,9 @@ class WindowCutter:
     """Cuts a stream of samples into mel windows ``[frames, mels]``.
 
     Windows follow each other without overlap; a window's last frames reach 15 ms into the next.
-    Only the last window of a signal is padded, and never is there one of padding alone.
+    Only the last window of a signal is padded, and never is there one of padding alone. The signal
+    is mirrored at its end as far as the frames reach that begin in it: without that the last
+    25 ms would have no frame, and nothing would be decoded there.
     """
 
     def __init__(self, model: SemantiCodecModel) -> None:
@@ -25,6 +27,7 @@ class WindowCutter:
         self.frontend = model.frontend
         self.frames = config.audiomae.num_frames
         self.window = config.window_samples
+        self.hop = config.frontend.hop_samples
         frontend = config.frontend
         self.reach = self.window + frontend.frame_samples - frontend.hop_samples
         self.buffer = torch.zeros(0, device=model.device)
@@ -37,12 +40,14 @@ class WindowCutter:
             self.buffer = self.buffer[self.window :]
 
     def finish(self) -> Iterator[Tensor]:
-        """Yield the last windows, zero-padded."""
-        while len(self.buffer):
-            missing = max(0, self.window - len(self.buffer))
-            padded = torch.nn.functional.pad(self.buffer, (0, missing))
-            yield self.frontend.features(padded[None, : self.reach], self.frames)[0]
-            self.buffer = self.buffer[self.window :]
+        """Yield the last windows, mirrored at the signal's end and then zero-padded."""
+        beyond = -len(self.buffer) % self.hop + self.reach - self.window
+        mirrored = torch.cat((self.buffer, self.buffer.flip(0)[:beyond]))
+        for start in range(0, len(self.buffer), self.window):
+            part = mirrored[start : start + self.reach]
+            padded = torch.nn.functional.pad(part, (0, max(0, self.window - len(part))))
+            yield self.frontend.features(padded[None], self.frames)[0]
+        self.buffer = self.buffer[:0]
 
 
 def encode_windows(

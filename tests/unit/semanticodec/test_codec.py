@@ -15,6 +15,8 @@ from semanticodec import (
     TokenError,
     Tokens,
 )
+from semanticodec.encoding import WindowCutter
+from semanticodec.model import valid_frames
 from semanticodec.settings import PRESETS, SEQUENTIAL
 
 WINDOW = 20480  # samples of the small model's window
@@ -234,3 +236,14 @@ def test_arguments_of_the_released_package(one_codec):
     assert codec.settings.guidance_scale == 1.5
     with pytest.raises(ValueError, match="compat"):
         SemantiCodec(model=one_codec.model, compat="perfect")
+
+
+@pytest.mark.parametrize("length", [1, 159, 400, 5131, 5280])
+def test_a_frame_hears_every_sample_of_the_end(one_codec, length):
+    cutter = WindowCutter(one_codec.model)
+    noise = torch.randn(length, generator=torch.Generator().manual_seed(0))
+    windows = [*cutter.push(noise), *cutter.finish()]
+    frames = int(valid_frames(windows[-1][None])) + (len(windows) - 1) * cutter.frames
+    if length >= 400:  # a shorter one cannot be mirrored far enough
+        assert frames == -(-length // 160)
+    assert len(windows) == -(-length // cutter.window)

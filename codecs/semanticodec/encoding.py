@@ -45,7 +45,8 @@ class WindowCutter:
         mirrored = torch.cat((self.buffer, self.buffer.flip(0)[:beyond]))
         for start in range(0, len(self.buffer), self.window):
             part = mirrored[start : start + self.reach]
-            padded = torch.nn.functional.pad(part, (0, max(0, self.window - len(part))))
+            missing = max(0, self.reach - self.window + self.hop - len(part))
+            padded = torch.nn.functional.pad(part, (0, missing))  # at least one frame
             yield self.frontend.features(padded[None], self.frames)[0]
         self.buffer = self.buffer[:0]
 

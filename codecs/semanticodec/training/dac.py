@@ -31,6 +31,7 @@ from semanticodec.training.settings import StageConfig, build
 STAGE = "dac"
 RATES = (3, 5, 9)  # codebooks
 HALF = torch.float16
+SILENCE = 1e-3  # root mean square below which a segment is not raised as if it were sound
 START_SPREAD = 0.3  # of the latents before training: small beside the mel loss
 
 
@@ -40,6 +41,8 @@ class DacOptions(AdversarialOptions):
 
     mel_weight: float = 15.0
     quantizer_weight: float = 1.0  # of codebook (1.0) and commitment (0.25) loss together
+    level_db: float = -23.0  # to which segments are brought (root mean square, full scale 0)
+    level_spread_db: float = 4.0  # of a random gain around it
     start_batches: int = 80  # for what is fitted before the first step
 
 
@@ -70,7 +73,7 @@ class DacTask(AdversarialTask):
                 unit.conv2.weight = 0.3 * unit.conv2.weight
         head = self.generator.decoder.conv2
         head.weight = 0.1 * head.weight
-        drawn = list(islice(batches, self.options.start_batches))
+        drawn = [self.level(wave) for wave in islice(batches, self.options.start_batches)]
         hidden = torch.cat([self.generator.encoder(wave[:, None]) for wave in drawn])
         rows = hidden.transpose(1, 2).flatten(0, 1)  # [B, D, T] -> [n, D]
         size = _spread(rows, self.generator.config.codebook_dim) / START_SPREAD
@@ -80,8 +83,18 @@ class DacTask(AdversarialTask):
         for number, quantizer in enumerate(self.generator.quantizer.quantizers):
             rows = rows - _start_quantizer(quantizer, rows, self.seed + number)
 
+    def level(self, wave: Tensor) -> Tensor:
+        """Bring waves ``[B, N]`` near one level, as DAC's recipe does; near silence stays quiet.
+
+        The quantizer's loss grows with the square of the level: loud segments would decide alone.
+        """
+        size = wave.square().mean(1, keepdim=True).sqrt().clamp_min(SILENCE)
+        spread = (2 * torch.rand_like(size) - 1) * self.options.level_spread_db
+        return wave / size * 10 ** ((self.options.level_db + spread) / 20)
+
     def forward(self, wave: Tensor, phase: str) -> dict[str, Tensor]:
         """Return the losses of one player on waves ``[B, N]``."""
+        wave = self.level(wave)
         out = self.generator(wave[:, None])
         made = out.audio_values
         if phase == "judges":

@@ -1,19 +1,30 @@
 """A small DAC trained beside the small SemantiCodec: the same audio, comparable size and time.
 
-Made by ``semanticodec train dac``; docs/matched_budget.md compares the two.
+Made by ``semanticodec train dac``; docs/matched_budget.md compares the two. As the descript-audio-
+codec package does, a clip is brought to one level before it is encoded and back after it is
+decoded; the level is sent, in one byte of half decibels.
 """
 
 # ruff: noqa: D102 - the methods of the contract are documented in base.Codec
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from codec_zoo.base import CodecUnavailableError
+import numpy as np
+
+from codec_zoo.base import CodecError, CodecUnavailableError
 from codec_zoo.dac import Dac44
 from codec_zoo.huggingface import HubModel, folder_hash
-from codec_zoo.neural import Layout
+from codec_zoo.neural import Clip, Coded, Layout
 
+if TYPE_CHECKING:
+    import torch
+
+LEVEL_DB = -23.0  # root mean square that the network was trained at, full scale 0
+STEPS_PER_DB = 2
+LOWEST_DB = -60.0  # near silence is not raised as if it were sound
 WEIGHTS = Path(__file__).parent / "weights" / "dac-mini"
 
 
@@ -47,5 +58,31 @@ class DacMini(Dac44):
     released = ShippedModel()
     layout = Layout(16000, 1024, 1024, 9)
 
+    def _analyse(self, wave: "torch.Tensor") -> Coded:
+        level_db = 10 * float(wave.float().square().mean().clamp_min(1e-12).log10())
+        step = round(-STEPS_PER_DB * min(0.0, max(LOWEST_DB, level_db)))
+        coded = super()._analyse(wave * _gain(step))
+        return Coded(coded.codes, np.array([step], np.float32))
+
+    def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
+        waves = super()._synthesise(clips)
+        steps = [int(clip.coded.scales[0]) for clip in clips if clip.coded.scales is not None]
+        return waves / waves.new_tensor([_gain(step) for step in steps])[:, None, None]
+
+    def _pack(self, coded: Coded) -> bytes:
+        assert coded.scales is not None
+        return bytes([int(coded.scales[0])]) + super()._pack(coded)
+
+    def _unpack(self, body: bytes, samples: int) -> Coded:
+        if not body:
+            raise CodecError(f"{self.family}: the payload has no byte for the level")
+        coded = super()._unpack(body[1:], samples)
+        return Coded(coded.codes, np.array([body[0]], np.float32))
+
     def _weights_hash(self) -> str:
         return folder_hash(self._own_folder or self.released.folder())
+
+
+def _gain(step: int) -> float:
+    """Return the factor that brings a clip of level ``-step / 2`` dB to the network's level."""
+    return float(10 ** ((LEVEL_DB + step / STEPS_PER_DB) / 20))

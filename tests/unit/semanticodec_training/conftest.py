@@ -46,7 +46,7 @@ TINY = {
             "upsampling_ratios": [8, 8, 4], "n_codebooks": 9, "codebook_size": 16,
             "codebook_dim": 2, "sampling_rate": RATE,
         },
-        "options": {"start_batches": 2},
+        "options": {"start_batches": 2, "level_spread_db": 0.0},
     },
     "codec": {
         "data": DATA,

@@ -108,8 +108,11 @@ def _publish(results: "Results", folder: Path, reference: str | None) -> None:
 
 
 def _exit_code(rows: pd.DataFrame) -> int:
-    """Return 1 if a row failed, and say which kinds did."""
+    """Return 1 if a row failed or there is no value at all, and say why."""
     failed = rows[rows["status"] == Status.FAILED]
+    if not (rows["status"] == Status.OK).any() and failed.empty:
+        say("nothing was measured: everything was skipped, for the reasons above")
+        return 1
     if failed.empty:
         return 0
     kinds = (failed["metric"] + ": " + failed["reason"]).value_counts().head(6)

@@ -48,6 +48,7 @@ METRICS = (
     "dwer",
     *SPECTRAL,
     *(f"{name}:level=matched" for name in SPECTRAL),
+    "mel-dac-7scale:level=matched,unit=db",
 )
 #: Columns of ``scores.csv``.
 SCORE_COLUMNS = ("clip", "domain", "system", "kbps", "metric", "value", "status", "reason")

@@ -28,7 +28,7 @@ QUANTITIES = {
 #: The metric of each quantity that the report shows next to the paper's.
 SHOWN = {
     "ViSQOL": "visqol-speech-exp",
-    "MEL": "mel-dac-7scale:level=matched",
+    "MEL": "mel-dac-7scale:level=matched,unit=db",
     "STFT": "stft-dac-eval:level=matched",
     "WER": "dwer",
 }

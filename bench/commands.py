@@ -184,9 +184,8 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 def report(options: argparse.Namespace) -> int:
     """Write a run's tables, plots and report once more."""
     from bench.reporting.publish import publish
-    from bench.results import Results
 
-    results = Results.load(options.folder)
+    results = _load(options.folder)
     if options.export:
         write_rows(results.rows, options.export)
     published = publish(results, options.folder, reference=options.reference_codec, force=True)
@@ -197,14 +196,13 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare two runs, or two codecs of one."""
-    from bench.results import Results
     from bench.stats.compare import compare_codecs, compare_runs
 
-    first = Results.load(options.first)
     if options.published:
-        return _compare_published(first, options.out)
+        return _compare_published(options.first, options.out)
+    first = _load(options.first)
     if options.second:
-        table = compare_runs(first, Results.load(options.second), options.codecs)
+        table = compare_runs(first, _load(options.second), options.codecs)
     elif options.codecs and len(options.codecs) == 2:
         table = compare_codecs(first, *options.codecs)
     else:
@@ -215,11 +213,22 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _compare_published(results: "Results", out: Path | None) -> int:
-    """Print our means beside published ones."""
-    from bench.reporting.reference_points import compare_with_published, load_points
+def _load(folder: Path) -> "Results":
+    """Return a run, systems of a paper's audio by their own names."""
+    from bench.paper import named
+    from bench.results import Results
 
-    table = compare_with_published(results, load_points())
+    return named(Results.load(folder))[0]
+
+
+def _compare_published(folder: Path, out: Path | None) -> int:
+    """Print our means beside published ones."""
+    from bench.paper import named
+    from bench.reporting.reference_points import compare_with_published, load_points
+    from bench.results import Results
+
+    results, names = named(Results.load(folder))
+    table = compare_with_published(results, load_points(), names)
     headings = ("codec", "domain", "metric", "ours", "published", "difference", "clips", "source")
     rows: list[list[str]] = []
     for row in table.to_dict("records"):
@@ -249,9 +258,8 @@ def _print_comparison(table: pd.DataFrame) -> None:
 def baseline(options: argparse.Namespace) -> int:
     """Save a baseline, or check a run against one."""
     from bench.reporting import gate
-    from bench.results import Results
 
-    results = Results.load(options.folder)
+    results = _load(options.folder)
     tolerances = dict(_tolerance(text) for text in options.tolerance)
     if options.action == "save":
         gate.save_baseline(results, options.file, tolerances=tolerances)

@@ -28,6 +28,8 @@ from bench.results import CODING_METRICS, CodecInfo, Results
 from bench.runner import Execution, Progress
 from bench.scoring import read_transcripts
 from bench.systems import SYSTEMS, System, system_of
+from codec_zoo.recordings import Recordings
+from codec_zoo.registry import parse_codec_id
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +214,29 @@ def _codec_id(audio: Path, system: System) -> str:
     options = f"folder={audio.resolve()},codec={system.folder}"
     options += "" if system.kbps is None else f",kbps={system.kbps:g}"
     return f"recordings:{options},kind={system.kind}"
+
+
+def named(results: Results) -> tuple[Results, dict[str, tuple[str, str]]]:
+    """Return a run of this recipe, read back, with its systems by the names of their folders.
+
+    Any other run comes back as it is.
+
+    Returns:
+        The results, and what ``reports/reference`` calls each system: codec and variant.
+    """
+    names = {codec_id: _recorded_name(codec_id) for codec_id in results.codecs}
+    systems = {codec_id: system_of(name) for codec_id, name in names.items() if name}
+    is_ours = len({*names.values()}) == len(systems) == len(names)
+    if not is_ours or GROUND_TRUTH.name not in {system.name for system in systems.values()}:
+        return results, {}
+    published = {s.folder: s.published for s in systems.values() if any(s.published)}
+    return relabelled(results, systems), published
+
+
+def _recorded_name(codec_id: str) -> str:
+    """Return the ``codec=`` of a recording's codec id, else an empty text."""
+    parts = parse_codec_id(codec_id)
+    return parts.options.get("codec", "") if parts.family == Recordings.family else ""
 
 
 def relabelled(results: Results, systems: dict[str, System]) -> Results:

@@ -10,6 +10,7 @@ import soundfile
 from bench import paper
 from bench.cli import main
 from bench.paper import find_systems
+from bench.reporting.reference_points import compare_with_published, load_points
 from bench.systems import SYSTEMS, system_of
 
 RATE = 16000
@@ -107,7 +108,7 @@ def _check_comparison(out):
     assert (out / "report" / "index.html").is_file()
 
 
-def test_a_second_run_computes_nothing_and_changes_nothing(release, tmp_path):
+def test_a_second_run_computes_nothing_and_the_names_stay(release, tmp_path, capsys):
     out = tmp_path / "out"
     run(release, out)
     before = (out / "scores.csv").read_text()
@@ -115,6 +116,8 @@ def test_a_second_run_computes_nothing_and_changes_nothing(release, tmp_path):
     _, rows = run(release, out)
     assert (out / "scores.csv").read_text() == results[1]
     assert {row["status"] for row in rows} == {"ok"}
+    assert main(["compare", str(out), "--codecs", "dac_6kbps,mine_2_4kbps"]) == 0
+    assert "mine_2_4kbps" in capsys.readouterr().out
 
 
 def test_transcripts_bring_wer(release, tmp_path):
@@ -159,3 +162,22 @@ def test_every_system_of_the_paper_is_known_by_both_names(tmp_path):
     assert [system.name for system in find_systems(tmp_path)] == [s.name for s in SYSTEMS]
     assert system_of("mine").kbps is None
     assert system_of("other_16_2kbps").family == "other"
+
+
+def test_a_run_of_the_recipe_is_compared_with_the_papers_rows_of_its_systems(make_results):
+    kbps = {"groundtruth": None, "dac_6kbps": 6.0, "descript_codec_0_71kbps": 0.78, "mine": 0.7}
+    ids = {f"recordings:folder=/a,codec={name}": rate for name, rate in kbps.items()}
+    results, names = paper.named(make_results(codecs=ids))
+    assert set(results.codecs) == set(results.rows["codec"]) == set(kbps)
+    table = compare_with_published(results, load_points(), names)
+    table = table[table["source"].str.endswith("Table II") & (table["metric"] != "wer")]
+    found = table.set_index(["codec", "domain"])["published"]
+    assert found["dac_6kbps", "speech"] == 4.71
+    assert found["descript_codec_0_71kbps", "music"] == 2.80  # the retrained one, at 0.78 kbps
+    assert "mine" not in found.index.get_level_values("codec")
+
+
+def test_other_runs_keep_their_names(make_results):
+    for codecs in ({"opus@6kbps": 6.0}, {"recordings:folder=/a,codec=mine": 1.0}):
+        results = make_results(codecs=codecs)
+        assert paper.named(results) == (results, {})

@@ -304,6 +304,8 @@ def paper(options: argparse.Namespace) -> int:
             execution=_execution(options),
             progress=progress,
         )
+    for line in done.gaps():
+        say(line)
     say(f"comparison with the paper: {write_paper(done, options.out)}")
     say(f"scores: {options.out / 'scores.csv'}")
     return _exit_code(done.results.rows)

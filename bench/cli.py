@@ -266,7 +266,8 @@ def _names(text: str) -> list[str]:
     """Split a comma-separated list; a comma inside a codec's options stays (``a:k=v,k=v``)."""
     names: list[str] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        if names and ":" in names[-1] and "=" in part and "@" not in part.partition("=")[0]:
+        key, is_option, _ = part.partition("=")
+        if names and ":" in names[-1] and is_option and not {"@", ":"} & set(key):
             names[-1] += f",{part}"
         else:
             names.append(part)

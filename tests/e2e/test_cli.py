@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import bench
-from bench.cli import main
+from bench.cli import _names, main
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -219,3 +219,16 @@ def test_without_weights_every_codec_is_named_with_its_reason_in_one_line(
 def test_a_device_that_is_not_here_is_one_line(device, message, audio, tmp_path, capsys):
     assert run(audio, tmp_path, "--device", device) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["opus@6kbps", "mp3"],
+        ["a@1:k=v,l=w", "b@2:k=v"],
+        ["snac-24khz:path=x,dtype=bf16", "snac-32khz:path=y"],
+        ["mrstft:level=matched", "mel-dac-7scale:level=matched,unit=db"],
+    ],
+)
+def test_names_and_their_options_are_told_apart(names):
+    assert _names(",".join(names)) == names

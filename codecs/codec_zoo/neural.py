@@ -209,7 +209,7 @@ class NeuralCodec(Codec):
         return {"weights": weights, "codebooks": self._codebooks, "dtype": self._dtype}
 
     def _weights_hash(self) -> str:
-        return folder_hash(self._own_folder) if self._own_folder else self.released.commit
+        return folder_hash(self._own_folder) if self._own_folder else self.released.commit or ""
 
     def warm_up(self) -> None:
         """Load the weights, and code a tenth of a second."""

@@ -40,10 +40,10 @@ class Xcodec2(NeuralCodec):
     family = "xcodec2"
     summary = "X-Codec 2 (HKUST, 2025), 16 kHz mono, speech, one codebook, 0.8 kbps"
     released = HubModel("HKUSTAudio/xcodec2-hf", "64bd034d12d441299cdd535b15c33efd6ccdf252")
-    layout: ClassVar[Xcodec2Layout] = Xcodec2Layout(16000, 320, 65536, 1)
+    layout: ClassVar[Layout] = Xcodec2Layout(16000, 320, 65536, 1)
 
     @classmethod
-    def _layout_of(cls, folder: Path) -> Xcodec2Layout:
+    def _layout_of(cls, folder: Path) -> Layout:
         config = load_config("Xcodec2Config", folder)
         entries = int(np.prod(config.quantization_levels))
         return Xcodec2Layout(config.sampling_rate, config.hop_length, entries, 1)
@@ -83,7 +83,7 @@ class Xcodec2(NeuralCodec):
     def _extractor(self) -> Any:
         from transformers import SeamlessM4TFeatureExtractor
 
-        return SeamlessM4TFeatureExtractor(sampling_rate=self._layout.sample_rate)
+        return SeamlessM4TFeatureExtractor(sampling_rate=16000)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 #: What ``score`` writes first; more columns follow.
 SCORE_COLUMNS = ("clip", "metric", "value", "status", "reason", "message", "detail")
 
-out_console = Console()
+#: Columns of a table that goes to a file or a pipe, where nothing says how wide it may be.
+PIPE_COLUMNS = 180
+out_console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 error_console = Console(stderr=True)
 
 
@@ -361,7 +363,9 @@ def _print_entry(heading: str, text: str, missing: str | None) -> None:
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a cut name would be no name
     for row in rows:
         table.add_row(*row)
     out_console.print(table)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Coded, Layout, as_codes, whole_frames
+from codec_zoo.neural import Coded, Layout, whole_frames
 from codec_zoo.xcodec2 import Xcodec2
 
 if TYPE_CHECKING:
@@ -38,16 +38,15 @@ class NeuCodec(Xcodec2):
     def _load(self, folder: Path) -> Any:
         return load_model("NeuCodecModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
         import torch
 
-        heard = torch.from_numpy(self._at_encoder_rate(wave[0, 0].float().cpu().numpy())).to(wave)
+        heard = [self._at_encoder_rate(wave) for wave in waves[:, 0].float().cpu().numpy()]
+        tensor = torch.from_numpy(np.stack(heard)[:, None]).to(waves)
         # Whole frames, and one behind them: w2v-BERT's features are one frame shorter.
         hop = self._layout.hop_samples * ENCODER_RATE // self._layout.sample_rate
-        padded = torch.nn.functional.pad(whole_frames(heard[None, None], hop), (0, hop))
-        features = self._features(padded[0, 0].float().cpu().numpy()).to(wave)
-        out = self._model.encode(padded, input_features=features)
-        return Coded(as_codes(out.audio_codes))
+        padded = torch.nn.functional.pad(whole_frames(tensor, hop), (0, hop))
+        return self._analyse_with_features(padded)
 
     def _at_encoder_rate(self, wave: np.ndarray) -> np.ndarray:
         """Return samples ``[N]`` at 16 kHz, two for every three."""

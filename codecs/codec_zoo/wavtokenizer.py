@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codec_zoo.base import CodecError
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,8 @@ class WavTokenizer(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("WavTokenizerModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        return Coded(as_codes(self._model.encode(wave).audio_codes))
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        return coded(self._model.encode(waves).audio_codes)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

@@ -19,7 +19,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, whole_frames
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded, whole_frames
 
 if TYPE_CHECKING:
     import torch
@@ -56,15 +56,21 @@ class Xcodec2(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("Xcodec2Model", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
         import torch
 
         # As the authors: at least one zero behind the clip, then whole frames.
         hop = self._layout.hop_samples
-        padded = whole_frames(torch.nn.functional.pad(wave, (0, 1)), hop)
-        features = self._features(padded[0, 0].float().cpu().numpy()).to(wave)
-        out = self._model.encode(padded, input_features=features)
-        return Coded(as_codes(out.audio_codes))
+        padded = whole_frames(torch.nn.functional.pad(waves, (0, 1)), hop)
+        return self._analyse_with_features(padded)
+
+    def _analyse_with_features(self, waves: "torch.Tensor") -> list[Coded]:
+        """Encode clips ``[B, 1, N]`` of whole frames, each with its own features."""
+        import torch
+
+        features = [self._features(wave) for wave in waves[:, 0].float().cpu().numpy()]
+        out = self._model.encode(waves, input_features=torch.cat(features).to(waves))
+        return coded(out.audio_codes)
 
     def _features(self, wave: np.ndarray) -> "torch.Tensor":
         """Return w2v-BERT's features ``[1, T, 160]`` of samples ``[N]``, a whole number of frames.

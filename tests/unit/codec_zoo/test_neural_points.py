@@ -125,6 +125,7 @@ def test_every_usual_point_is_ordered_and_known():
         ("wavtokenizer@40tps", "no operating points"),
         ("mimi@8cb:dtype=fp8", "takes dtype fp32 or bf16"),
         ("encodec-48khz@6kbps:dtype=bf16", "takes dtype fp32 only"),
+        ("mimi@8cb:together=0", "takes together=1 to 9999"),
         ("mimi@8cb:seed=1", "unexpected keyword argument 'seed'"),
     ],
 )

@@ -229,8 +229,8 @@ def _compare_published(folder: Path, out: Path | None) -> int:
     from bench.reporting.reference_points import compare_with_published, load_points
     from bench.results import Results
 
-    results, names = named(Results.load(folder))
-    table = compare_with_published(results, load_points(), names)
+    results, as_published = named(Results.load(folder))
+    table = compare_with_published(results, load_points(), as_published)
     headings = ("codec", "domain", "metric", "ours", "published", "difference", "clips", "source")
     rows: list[list[str]] = []
     for row in table.to_dict("records"):

@@ -41,7 +41,7 @@ def run(
     domains: Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
     execution: Execution | None = None,
     progress: Progress | None = None,
     datasets_file: Path | None = None,
@@ -58,7 +58,7 @@ def run(
         domains: Keep clips of these domains only.
         limit: Keep that many clips of each domain, drawn by ``seed``.
         seed: Of everything random.
-        device: Where neural codecs run.
+        device: Where neural codecs run: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``.
         execution: Worker processes, time limits, what is kept.
         progress: Who is told how far it is.
         datasets_file: More datasets than those of datasets.yaml.
@@ -77,7 +77,7 @@ def run_prepared(
     plan: Plan, out: Path, execution: Execution, progress: Progress | None = None
 ) -> Results:
     """Run a plan and return its results; see :func:`run`."""
-    manifest = describe_environment(plan.seed, execution.workers)
+    manifest = describe_environment(plan.seed, execution.workers, device=plan.device)
     run_plan(plan, out, manifest, execution, progress)
     return Results.load(out)
 

@@ -108,7 +108,7 @@ def _add_run(commands: Commands) -> None:
     add = parser.add_argument
     _add_selection(parser)
     add("--out", type=Path, default=DEFAULT_OUT, help="the run's folder (default: %(default)s)")
-    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--device", default="auto", help="where neural codecs run: auto (GPU if any), cpu, cuda:1")
     add("--reference-codec", metavar="CODEC", help="codec that others are compared with")
     add("--dry-run", action="store_true", help="print what would be done, do nothing")
     add("--no-audio", action="store_true", help="drop reconstructions once they are scored")
@@ -266,7 +266,8 @@ def _names(text: str) -> list[str]:
     """Split a comma-separated list; a comma inside a codec's options stays (``a:k=v,k=v``)."""
     names: list[str] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        if names and ":" in names[-1] and "=" in part and "@" not in part.partition("=")[0]:
+        key, is_option, _ = part.partition("=")
+        if names and ":" in names[-1] and is_option and not {"@", ":"} & set(key):
             names[-1] += f",{part}"
         else:
             names.append(part)

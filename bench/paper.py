@@ -21,13 +21,15 @@ from bench.api import run_prepared
 from bench.audio import Domain
 from bench.clips import Clip
 from bench.datasets import Dataset, load_catalog
-from bench.errors import UsageError
+from bench.errors import Reason, UsageError
 from bench.loaders import Folder
 from bench.plan import Plan, make_plan
 from bench.results import CODING_METRICS, CodecInfo, Results
 from bench.runner import Execution, Progress
 from bench.scoring import read_transcripts
 from bench.systems import SYSTEMS, System, system_of
+from codec_zoo.recordings import SUFFIXES, Recordings
+from codec_zoo.registry import parse_codec_id
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ METRICS = (
     "dwer",
     *SPECTRAL,
     *(f"{name}:level=matched" for name in SPECTRAL),
+    "mel-dac-7scale:level=matched,unit=db",
 )
 #: Columns of ``scores.csv``.
 SCORE_COLUMNS = ("clip", "domain", "system", "kbps", "metric", "value", "status", "reason")
@@ -73,6 +76,16 @@ class PaperRun:
         ]
         names = ["system", "family", "codec", "variant", "kbps"]
         return pd.DataFrame(rows, columns=names).astype({"kbps": "float64"})
+
+    def gaps(self) -> list[str]:
+        """Return a line for each system that lacks files, naming some of the clips."""
+        rows = self.results.rows
+        lost = rows[rows["reason"] == Reason.MISSING_FILE]
+        return [
+            f"{system}: no file of {len(clips)} of {len(self.results.clips)} clips "
+            f"({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
+            for system, clips in lost.groupby("codec")["clip"].unique().items()
+        ]
 
     def scores(self) -> pd.DataFrame:
         """Return one row per clip, system and metric, with :data:`SCORE_COLUMNS`."""
@@ -162,7 +175,7 @@ def find_systems(audio: Path) -> list[System]:
     """Return the systems that have a folder, ground truth first, then in the paper's order.
 
     Folders go by the release's names or by the short ones; others are systems of their own,
-    without a row in the paper.
+    without a row in the paper. One without audio is left out, with a warning.
 
     Raises:
         UsageError: If there is no such folder, no ground truth or nothing else in it.
@@ -171,9 +184,7 @@ def find_systems(audio: Path) -> list[System]:
         raise UsageError(f"no folder {audio}; expected one that holds a folder per system")
     if "," in str(audio):
         raise UsageError(f"the folder's path must hold no comma, got {audio}")
-    names = sorted(
-        path.name for path in audio.iterdir() if path.is_dir() and path.name[0] not in "._"
-    )
+    names = sorted(path.name for path in audio.iterdir() if path.is_dir() and _has_audio(path))
     found = sorted((system_of(name) for name in names), key=_paper_order)
     if not found or found[0].name != GROUND_TRUTH.name:
         raise UsageError(f"no folder groundtruth in {audio}; it holds {', '.join(names) or 'none'}")
@@ -182,6 +193,15 @@ def find_systems(audio: Path) -> list[System]:
         raise UsageError(f"two folders of {audio} are {', '.join(sorted(doubles))}; keep one")
     if len(found) == 1:
         raise UsageError(f"{audio} holds nothing but ground truth; expected a folder per system")
+    return found
+
+
+def _has_audio(folder: Path) -> bool:
+    if folder.name[0] in "._":
+        return False
+    found = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    if not found:
+        logger.warning("no audio in %s: left out", folder)
     return found
 
 
@@ -211,6 +231,29 @@ def _codec_id(audio: Path, system: System) -> str:
     options = f"folder={audio.resolve()},codec={system.folder}"
     options += "" if system.kbps is None else f",kbps={system.kbps:g}"
     return f"recordings:{options},kind={system.kind}"
+
+
+def named(results: Results) -> tuple[Results, dict[str, tuple[str, str]]]:
+    """Return a run of this recipe, read back, with its systems by the names of their folders.
+
+    Any other run comes back as it is.
+
+    Returns:
+        The results, and what ``reports/reference`` calls each system: codec and variant.
+    """
+    names = {codec_id: _recorded_name(codec_id) for codec_id in results.codecs}
+    systems = {codec_id: system_of(name) for codec_id, name in names.items() if name}
+    is_ours = len({*names.values()}) == len(systems) == len(names)
+    if not is_ours or GROUND_TRUTH.name not in {system.name for system in systems.values()}:
+        return results, {}
+    published = {s.folder: s.published for s in systems.values() if any(s.published)}
+    return relabelled(results, systems), published
+
+
+def _recorded_name(codec_id: str) -> str:
+    """Return the ``codec=`` of a recording's codec id, else an empty text."""
+    parts = parse_codec_id(codec_id)
+    return parts.options.get("codec", "") if parts.family == Recordings.family else ""
 
 
 def relabelled(results: Results, systems: dict[str, System]) -> Results:

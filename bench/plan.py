@@ -1,8 +1,10 @@
 """Decide what a run consists of: codec points x clips x metrics, each with its identity."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from bench import metrics
@@ -61,7 +63,7 @@ class Plan:
     """What was asked for.
 
     Attributes:
-        device: Where neural codecs run, e.g. ``cpu`` or ``cuda``.
+        device: Where neural codecs run: ``cpu``, ``cuda``, ``cuda:1``.
     """
 
     codecs: tuple[PlannedCodec, ...]
@@ -91,8 +93,16 @@ def make_plan(
 ) -> Plan:
     """Return the plan for these clips, codecs and metrics.
 
+    Args:
+        clips: What is coded.
+        codec_ids: Codec points.
+        metric_names: What is measured.
+        seed: Of everything random.
+        device: Where neural codecs run; see :func:`pick_device`.
+
     Raises:
-        UsageError: If a name is unknown, given twice, or nothing is left to do.
+        UsageError: If a name is unknown, given twice, nothing is left to do, or there is no such
+            device.
     """
     for kind, names in (("clip", clips), ("codec", codec_ids), ("metric", metric_names)):
         if not names:
@@ -100,6 +110,7 @@ def make_plan(
     _refuse_doubles("codec", codec_ids)
     _refuse_doubles("metric", metric_names)
     _refuse_doubles("clip", [f"{clip.dataset}/{clip.id}" for clip in clips])
+    device = pick_device(device, codec_ids)
     return Plan(
         codecs=tuple(plan_codec(codec_id, seed, device) for codec_id in codec_ids),
         clips=tuple(PlannedClip(clip, clip.content_hash()) for clip in clips),
@@ -107,6 +118,37 @@ def make_plan(
         seed=seed,
         device=device,
     )
+
+
+def pick_device(device: str, codec_ids: Sequence[str]) -> str:
+    """Return where neural codecs run: ``auto`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        UsageError: If the device is unknown or not here.
+    """
+    if device == "auto":
+        return "cuda" if _any_neural(codec_ids) and _gpus() else "cpu"
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise UsageError(f"--device takes auto, cpu, cuda or cuda:1 and so on, got {device!r}")
+    if device != "cpu" and _gpus() <= int(match[1] or 0):
+        raise UsageError(f"no device {device}: torch sees {_gpus()} GPUs here; try --device cpu")
+    return device
+
+
+def _any_neural(codec_ids: Sequence[str]) -> bool:
+    """Return whether a codec may run on a GPU; an unknown one is refused elsewhere."""
+    known = {family for family in families() if codec_class(family).kind == "neural"}
+    return not known.isdisjoint(parse_codec_id(codec_id).family for codec_id in codec_ids)
+
+
+def _gpus() -> int:
+    """Return how many GPUs torch sees."""
+    if find_spec("torch") is None:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _refuse_doubles(kind: str, names: Sequence[str]) -> None:

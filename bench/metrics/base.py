@@ -130,7 +130,7 @@ class Metric(ABC):
     version: ClassVar[str] = "1"
     domains: ClassVar[frozenset[Domain]] = frozenset(Domain)
     sample_rate: ClassVar[int | None] = None
-    unit: ClassVar[str] = ""
+    unit: str = ""
     higher_is_better: ClassVar[bool | None] = True
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
     requires_text: ClassVar[bool] = False

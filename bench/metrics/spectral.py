@@ -42,6 +42,7 @@ def mels(signal: Signal, window_samples: int, num_mels: int) -> Spectrogram:
 
 
 LEVELS = ("kept", "matched")
+MEL_UNITS = ("log10", "db")
 
 
 class _LevelOption(Metric):
@@ -152,7 +153,14 @@ class MelDacEval(_SpectralDistance):
 
 
 class MelDac7Scale(_SpectralDistance):
-    """The mel loss of DAC's ``conf/base.yml``: seven scales, magnitudes, no linear term."""
+    """The mel loss of DAC's ``conf/base.yml``: seven scales, magnitudes, no linear term.
+
+    Args:
+        level: See :class:`_LevelOption`.
+        unit: ``log10``, summed over the scales as the loss is; or ``db``: 20 log10 and the mean
+            over the scales, the same quantity times 20/7. The values of SemantiCodec's Table II
+            are of that size (docs/reproduction.md).
+    """
 
     name = "mel-dac-7scale"
     summary = (
@@ -162,6 +170,25 @@ class MelDac7Scale(_SpectralDistance):
     scales = (
         (32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320),
     )  # fmt: skip
+
+    def __init__(self, level: str = "kept", unit: str = "log10") -> None:
+        super().__init__(level)
+        if unit not in MEL_UNITS:
+            raise unknown_name("unit", unit, MEL_UNITS)
+        self._in_db = unit == "db"
+        if self._in_db:
+            self.unit = "dB"
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return everything the value depends on."""
+        in_db = {"over_scales": "mean", "unit": "dB, 20 log10"} if self._in_db else {}
+        return {**super().params, **in_db}
+
+    def measure(self, pair: Pair) -> Measurement:
+        """Measure one pair."""
+        in_log10 = super().measure(pair).value
+        return Measurement(20 / len(self.scales) * in_log10 if self._in_db else in_log10)
 
 
 class LogMelL1(_SpectralDistance):

@@ -137,7 +137,7 @@ def build_tables(
     measured = set(summary["metric"])
     metrics = [info for info in results.metrics.values() if info.name in measured]
     decimals = {info.name: _decimals(info, summary) for info in metrics}
-    absent = _unavailable(results)
+    absent = [codec for codec, info in results.codecs.items() if info.unavailable_reason]
     available = summary[~summary["codec"].isin(absent)]
     return TableSet(
         tables=tuple(
@@ -147,7 +147,7 @@ def build_tables(
         ),
         caption=CAPTION,
         legend=_legend(summary),
-        not_measured=tuple(f"{codec}: {reason}" for codec, reason in absent.items()),
+        not_measured=tuple(_not_measured(results)),
         failures=tuple(_failures(available, metrics)),
         loops=tuple(_loops(results.rows[results.rows["metric"].isin(measured)])),
         identities={info.name: _identity(info) for info in metrics},
@@ -312,12 +312,16 @@ def _round(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
-def _unavailable(results: Results) -> dict[str, str]:
-    return {
-        codec: info.unavailable_reason
-        for codec, info in results.codecs.items()
-        if info.unavailable_reason
-    }
+def _not_measured(results: Results) -> Iterator[str]:
+    """Yield ``family@{point,point}: why`` of codecs that could not run, one line a reason."""
+    points: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for codec, info in results.codecs.items():
+        if info.unavailable_reason:
+            head = f"{info.family}@" if codec.startswith(f"{info.family}@") else codec
+            points[head, info.unavailable_reason].append(codec.removeprefix(head))
+    for (head, reason), names in points.items():
+        point = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+        yield f"{head}{point}: {reason}"
 
 
 def _legend(summary: pd.DataFrame) -> str:

@@ -117,6 +117,6 @@ def console_summary(results: Results, summary: pd.DataFrame) -> str:
     names = names or list(results.metrics)[:5]
     short = summary[summary["metric"].isin(names)]
     console = Console(file=io.StringIO(), width=150, color_system=None)
-    console.print(to_console(build_tables(results, short)))
+    console.print(to_console(build_tables(results, short)), crop=False)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"

@@ -189,11 +189,19 @@ def appendix(points: pd.DataFrame) -> pd.DataFrame:
     return rest.sort_values(order, ignore_index=True)
 
 
-def compare_with_published(results: Results, points: pd.DataFrame) -> pd.DataFrame:
+def compare_with_published(
+    results: Results, points: pd.DataFrame, names: Mapping[str, tuple[str, str]] | None = None
+) -> pd.DataFrame:
     """Return our means beside published values of the same codec, bitrate, metric and domain.
 
-    Only comparable points of the codec as it was published (no retrained or cut variants). The
-    clips differ, unless ``published_dataset`` names ours; the difference is no test of anything.
+    Only comparable points of the codec as it was published, unless ``names`` says that a codec
+    point is a retrained or cut variant. The clips differ, unless ``published_dataset`` names ours;
+    the difference is no test of anything.
+
+    Args:
+        results: The run.
+        points: All published points.
+        names: Codec id -> codec and variant as the points name them, where the family is not it.
 
     Returns:
         :data:`COMPARISON_COLUMNS`; ``difference`` is ours minus published.
@@ -201,19 +209,27 @@ def compare_with_published(results: Results, points: pd.DataFrame) -> pd.DataFra
     Raises:
         UsageError: If nothing in the run has a published counterpart.
     """
-    chosen = drawable(points)
-    chosen = chosen[chosen["variant"].isin(PLAIN_VARIANTS)].drop(columns="variant")
-    chosen = chosen.rename(columns={"codec": "family", "value": "published", "kbps": "their_kbps"})
+    chosen = drawable(points).rename(columns={"value": "published", "kbps": "their_kbps"})
+    chosen["published_as"] = list(map(_full_name, chosen["codec"], chosen["variant"]))
     ours = results.table()
     ours["our_kbps"] = ours["nominal_kbps"].fillna(ours["measured_kbps"])
-    both = ours.merge(chosen, on=["family", "metric", "domain"])
+    known = {codec: _full_name(*name) for codec, name in (names or {}).items()}
+    ours["published_as"] = ours["codec"].map(known).fillna(ours["family"])
+    both = ours.merge(
+        chosen.drop(columns=["codec", "variant"]), on=["published_as", "metric", "domain"]
+    )
     apart = (both["our_kbps"] - both["their_kbps"]).abs() / both["their_kbps"]
     both = both[(apart <= RATE_TOLERANCE) & both["mean"].notna()]
     if both.empty:
         raise UsageError(
             "no published point has a codec, bitrate, metric and domain of this run; "
-            f"published are {', '.join(sorted(set(chosen['family'])))}"
+            f"published are {', '.join(sorted(set(chosen['published_as'])))}"
         )
     both = both.assign(kbps=both["our_kbps"], difference=both["mean"] - both["published"])
     both = both.rename(columns={"mean": "ours", "dataset": "published_dataset"})
     return both[list(COMPARISON_COLUMNS)].reset_index(drop=True)
+
+
+def _full_name(codec: str, variant: str) -> str:
+    """Return a codec's name, with the variant where it is not the codec as published."""
+    return codec if variant in PLAIN_VARIANTS else f"{codec} {variant}"

@@ -28,7 +28,7 @@ QUANTITIES = {
 #: The metric of each quantity that the report shows next to the paper's.
 SHOWN = {
     "ViSQOL": "visqol-speech-exp",
-    "MEL": "mel-dac-7scale:level=matched",
+    "MEL": "mel-dac-7scale:level=matched,unit=db",
     "STFT": "stft-dac-eval:level=matched",
     "WER": "dwer",
 }
@@ -227,16 +227,17 @@ def _domain_table(sides: pd.DataFrame, domain: str) -> str:
 
 def _cells(row: pd.DataFrame) -> list[str]:
     """Return ours with its interval, the paper's, and the difference."""
-    if row.empty or pd.isna(row["ours"].iloc[0]):
+    if row.empty:
         return ["", "", ""]
     one = row.iloc[0]
+    failed = f"({one['n_failed']} failed)" if one["n_failed"] else ""
+    published = "" if pd.isna(one["published"]) else f"{one['published']:.2f}"
+    if pd.isna(one["ours"]):
+        return [failed, published if failed else "", ""]
     half = (one["ci_high"] - one["ci_low"]) / 2
-    interval = "" if pd.isna(half) else f" ± {half:.2f}"
-    failed = f" ({one['n_failed']} failed)" if one["n_failed"] else ""
-    ours = f"{one['ours']:.2f}{interval}{failed}"
-    if pd.isna(one["published"]):
-        return [ours, "", ""]
-    return [ours, f"{one['published']:.2f}", f"{one['difference']:+.2f}"]
+    interval = "" if pd.isna(half) else f"± {half:.2f}"
+    ours = " ".join(filter(None, [f"{one['ours']:.2f}", interval, failed]))
+    return [ours, published, f"{one['difference']:+.2f}" if published else ""]
 
 
 def _plain(table: pd.DataFrame) -> str:

@@ -67,10 +67,11 @@ def to_console(tables: TableSet) -> "Group":
             ]
             table.add_row(Text(row.codec), row.kbps, *cells)
         parts.append(table)
-    lines = [tables.caption, tables.legend]
-    for heading, entries in tables.notes():
-        lines += [f"{heading}:", *(f"  {entry}" for entry in entries)]
-    return Group(*parts, Text("\n".join(filter(None, lines))))
+    parts.append(Text("\n".join(filter(None, [tables.caption, tables.legend]))))
+    for heading, entries in tables.notes():  # one line each, however long
+        text = "\n".join([f"{heading}:", *(f"  {entry}" for entry in entries)])
+        parts.append(Text(text, no_wrap=True, overflow="ignore"))
+    return Group(*parts)
 
 
 def write_tables(

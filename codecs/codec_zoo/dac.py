@@ -21,7 +21,7 @@ from codec_zoo.neural import (
     Coded,
     Layout,
     NeuralCodec,
-    as_codes,
+    coded,
     parse_codebooks,
     whole_frames,
 )
@@ -53,10 +53,10 @@ class Dac44(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("DacModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        padded = whole_frames(wave, self._layout.hop_samples)  # the last frame would be dropped
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        padded = whole_frames(waves, self._layout.hop_samples)  # the last frame would be dropped
         out = self._model.encode(padded, n_quantizers=self._codebooks)
-        return Coded(as_codes(out.audio_codes))
+        return coded(out.audio_codes)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         import torch

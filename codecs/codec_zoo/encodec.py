@@ -14,7 +14,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded
 
 if TYPE_CHECKING:
     import torch
@@ -113,26 +113,25 @@ class Encodec24(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("EncodecModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
         parts = [
-            self._analyse_chunk(wave[..., start : start + size], frames)
-            for start, size, frames in self._layout.chunk_places(wave.shape[-1])
+            self._analyse_chunk(waves[..., start : start + size], frames)
+            for start, size, frames in self._layout.chunk_places(waves.shape[-1])
         ]
-        codes = np.concatenate([part.codes for part in parts], axis=1)
-        scales = [part.scales for part in parts if part.scales is not None]
-        return Coded(codes, np.concatenate(scales) if scales else None)
+        return [_joined(clip) for clip in zip(*parts, strict=True)]
 
-    def _analyse_chunk(self, chunk: "torch.Tensor", frames: int) -> Coded:
-        """Encode one chunk ``[1, C, N]``, by itself.
+    def _analyse_chunk(self, chunk: "torch.Tensor", frames: int) -> list[Coded]:
+        """Encode one chunk of each clip ``[B, C, N]``, by itself.
 
         The model would do them all, but raises where the last but one is not whole (95100 samples).
         Of a whole one it makes a second, of what overlaps the next: the first is what we want.
         """
         out = self._model.encode(chunk, bandwidth=self._kbps, return_dict=True)
-        codes = as_codes(out.audio_codes[0][..., :frames])
+        found = coded(out.audio_codes[0][..., :frames])
         if not self._layout.sends_scale:
-            return Coded(codes)
-        return Coded(codes, out.audio_scales[0].float().cpu().numpy().reshape(1))
+            return found
+        scales = out.audio_scales[0].float().cpu().numpy().reshape(-1, 1)
+        return [Coded(one.codes, scale) for one, scale in zip(found, scales, strict=True)]
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         import torch
@@ -171,6 +170,13 @@ class Encodec24(NeuralCodec):
         if not (np.isfinite(scales) & (scales >= 0) & (scales <= MAX_SCALE)).all():
             raise CodecError("a chunk's scale is no level of audio; the payload is damaged")
         return Coded(super()._unpack(body[size:], samples).codes, scales.astype(np.float32))
+
+
+def _joined(chunks: Sequence[Coded]) -> Coded:
+    """Return the chunks of one clip as one."""
+    scales = [chunk.scales for chunk in chunks if chunk.scales is not None]
+    codes = np.concatenate([chunk.codes for chunk in chunks], axis=1)
+    return Coded(codes, np.concatenate(scales) if scales else None)
 
 
 class Encodec48(Encodec24):

@@ -30,18 +30,21 @@ class HubModel:
 
     Attributes:
         repository: ``owner/name``.
-        commit: Its forty hex digits.
+        commit: Its forty hex digits; None where no commit is known to us, so that only a folder
+            of the user's own will do.
         files: What of it a codec needs.
     """
 
     repository: str
-    commit: str
+    commit: str | None
     files: tuple[str, ...] = ("config.json", "model.safetensors")
 
     def cached_folder(self) -> Path | None:
         """Return the folder of the files if all of them are in the cache."""
         from huggingface_hub import try_to_load_from_cache
 
+        if self.commit is None:
+            return None
         found = [
             try_to_load_from_cache(self.repository, name, revision=self.commit)
             for name in self.files
@@ -51,6 +54,11 @@ class HubModel:
 
     def missing_reason(self) -> str | None:
         """Return why the weights cannot be had here (one line with the remedy), or None."""
+        if self.commit is None:
+            return (
+                f"no commit of {self.repository} is pinned yet: download it and name its folder "
+                "with path="
+            )
         if self.cached_folder() is not None or (not is_offline() and hub_answers()):
             return None
         why = "HF_HUB_OFFLINE is set" if is_offline() else "the Hugging Face hub does not answer"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, parse_codebooks
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded, parse_codebooks
 
 if TYPE_CHECKING:
     import torch
@@ -43,9 +43,9 @@ class Mimi(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("MimiModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        out = self._model.encode(wave, num_quantizers=self._codebooks)
-        return Coded(as_codes(out.audio_codes))
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        out = self._model.encode(waves, num_quantizers=self._codebooks)
+        return coded(out.audio_codes)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

@@ -3,11 +3,12 @@
 A payload is the number of samples and the packed codes (:mod:`codec_zoo.bitpacking`), frame after
 frame and in a frame codebook after codebook.
 
-Clips are encoded one by one: in a batch, sums run in another order, and where two entries of a
-codebook are nearly as near, the other one wins (Mimi of full size with random weights on a CPU: 22
-of 1248 codes in a batch of three). They are decoded together where they are equally long; that
-moves samples by about 1e-7. A shorter one is never filled up: these networks are not blind to what
-stands behind a clip (layers pad by reflection, normalise over time, or look ahead).
+Clips are encoded one by one unless ``together=`` says otherwise: in a batch, sums run in another
+order, and where two entries of a codebook are nearly as near, the other one wins (Mimi of full size
+with random weights on a CPU: 22 of 1248 codes in a batch of three). They are decoded together where
+they are equally long; that moves samples by about 1e-7. A shorter one is never filled up: these
+networks are not blind to what stands behind a clip (layers pad by reflection, normalise over time,
+or look ahead).
 """
 
 # ruff: noqa: D102 - the methods of the contract are documented in base.Codec
@@ -116,6 +117,8 @@ class NeuralCodec(Codec):
         device: Where the network runs, e.g. ``cpu`` or ``cuda``.
         path: A folder written by ``save_pretrained``, to use instead of the released weights.
         dtype: ``fp32`` or ``bf16``, the precision of the network.
+        together: Clips of one length that are encoded at once. Above 1 it is faster on a GPU, and
+            a clip's codes depend a little on its company.
 
     Attributes:
         released: The released weights.
@@ -138,13 +141,23 @@ class NeuralCodec(Codec):
         return missing_package(cls.package) or cls.released.missing_reason()
 
     def __init__(
-        self, point: str = "", *, device: str = "cpu", path: str = "", dtype: str = "fp32"
+        self,
+        point: str = "",
+        *,
+        device: str = "cpu",
+        path: str = "",
+        dtype: str = "fp32",
+        together: str = "1",
     ) -> None:
         if dtype not in DTYPES:
             raise CodecError(f"{self.family} takes dtype {' or '.join(DTYPES)}, got {dtype!r}")
+        if not re.fullmatch(r"[1-9]\d{0,3}", together):
+            raise CodecError(f"{self.family} takes together=1 to 9999 (clips), got {together!r}")
         missing = missing_package(self.package)
         if missing is not None:
             raise CodecUnavailableError(missing)
+        self._together = int(together)
+        self.batch_size = max(type(self).batch_size, self._together)
         self._device = device
         self._dtype = dtype
         self._own_folder = local_folder(path) if path else None
@@ -171,8 +184,8 @@ class NeuralCodec(Codec):
         """Return the network in a folder, on the CPU."""
 
     @abstractmethod
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        """Encode one clip ``[1, C, N]``."""
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        """Encode clips of one length ``[B, C, N]``."""
 
     @abstractmethod
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
@@ -189,6 +202,8 @@ class NeuralCodec(Codec):
         layout = self._layout
         sizes = (layout.codebook_size,) * self._codebooks
         options: dict[str, Option] = {} if self._dtype == "fp32" else {"dtype": self._dtype}
+        if self._together > 1:
+            options["together"] = self._together
         return CodecSpec(
             codec_id=format_codec_id(self.family, self._point, options),
             sample_rate=layout.sample_rate,
@@ -206,10 +221,16 @@ class NeuralCodec(Codec):
 
     def _params(self) -> dict[str, Option]:
         weights = "of the user's own" if self._own_folder else self.released.repository
-        return {"weights": weights, "codebooks": self._codebooks, "dtype": self._dtype}
+        together = {"together": self._together} if self._together > 1 else {}
+        return {
+            "weights": weights,
+            "codebooks": self._codebooks,
+            "dtype": self._dtype,
+            **together,
+        }
 
     def _weights_hash(self) -> str:
-        return folder_hash(self._own_folder) if self._own_folder else self.released.commit
+        return folder_hash(self._own_folder) if self._own_folder else self.released.commit or ""
 
     def warm_up(self) -> None:
         """Load the weights, and code a tenth of a second."""
@@ -217,12 +238,20 @@ class NeuralCodec(Codec):
         self.decode(self.encode(quiet).payload)
 
     def encode(self, wave: Wave) -> Encoded:
+        return self.encode_batch([wave])[0]
+
+    def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
+        checked = [checked_wave(wave, self.spec) for wave in waves]
+        return in_groups(checked, lambda wave: wave.shape[1], self._encode_equal, self._together)
+
+    def _encode_equal(self, waves: Sequence[Wave]) -> list[Encoded]:
+        """Encode clips of one length."""
         import torch
 
-        wave = checked_wave(wave, self.spec)
         with exact_math():
-            batch = torch.from_numpy(wave[None]).to(self._device, self._torch_dtype)
-            return self._encoded(self._analyse(batch), wave.shape[1])
+            batch = torch.from_numpy(np.stack(waves)).to(self._device, self._torch_dtype)
+            found = self._analyse(batch)
+        return [self._encoded(one, waves[0].shape[1]) for one in found]
 
     def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
         return self.decode_batch([payload], seeds=[seed])[0]
@@ -283,10 +312,10 @@ class NeuralCodec(Codec):
         return torch.from_numpy(np.stack([clip.coded.codes for clip in clips])).to(self._device)
 
 
-def as_codes(codes: "torch.Tensor") -> Codes:
-    """Return the codes ``[1, K, T]`` that a network made of one clip as ``[K, T]``."""
-    found: Codes = codes[0].cpu().numpy().astype(np.int64)
-    return found
+def coded(codes: "torch.Tensor") -> list[Coded]:
+    """Return the codes ``[B, K, T]`` that a network made, clip by clip."""
+    found: Codes = codes.cpu().numpy().astype(np.int64)
+    return [Coded(clip) for clip in found]
 
 
 def whole_frames(wave: "torch.Tensor", frame_samples: int) -> "torch.Tensor":

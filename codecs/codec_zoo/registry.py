@@ -37,6 +37,8 @@ BUILTIN: dict[str, str] = {
     "snac-44khz": "codec_zoo.snac:Snac44",
     "xcodec": "codec_zoo.xcodec:Xcodec",
     "xcodec2": "codec_zoo.xcodec2:Xcodec2",
+    "neucodec": "codec_zoo.neucodec:NeuCodec",
+    "wavtokenizer": "codec_zoo.wavtokenizer:WavTokenizer",
     "semanticodec": "codec_zoo.semanticodec:SemantiCodecAdapter",
     "semanticodec-mini": "codec_zoo.semanticodec:SemantiCodecMini",
     "recordings": "codec_zoo.recordings:Recordings",

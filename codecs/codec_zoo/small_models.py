@@ -196,34 +196,57 @@ def _xcodec(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def _xcodec2(folder: Path) -> None:
-    import torch
-    from transformers import Xcodec2Config, Xcodec2Model
+def _xcodec2(kind: str, sample_rate: int) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        import torch
+        import transformers
 
-    size, semantic_size = 64, 16  # 32 groups of channels are normalised, each over two or more
-    config = Xcodec2Config(
+        size, semantic_size = 64, 16  # 32 groups of channels are normalised, each over two or more
+        config = getattr(transformers, f"{kind}Config")(
+            hidden_size=size,
+            intermediate_size=size,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=size // 2,
+            encoder_hidden_size=2,
+            quantization_dim=size + semantic_size,
+            semantic_model_config={
+                "hidden_size": semantic_size,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": semantic_size,
+            },
+        )
+        model: Any = _without_biases(getattr(transformers, f"{kind}Model")(config))
+        wave = _loud_noise(1, sample_rate)
+        features = torch.randn(1, sample_rate // 320, 160)
+        project = model.quantizer.project_in
+        levels = _output_of(project, lambda: model.encode(wave, input_features=features))
+        project.weight.div_(levels.std())
+        model.acoustic_decoder.head.linear.weight.mul_(20)  # for phases all around the circle
+        model.save_pretrained(folder)
+
+    return save
+
+
+def _wavtokenizer(folder: Path) -> None:
+    from transformers import WavTokenizerConfig, WavTokenizerModel
+
+    size = 16
+    config = WavTokenizerConfig(
+        num_filters=4,
         hidden_size=size,
-        intermediate_size=size,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=size // 2,
-        encoder_hidden_size=2,
-        quantization_dim=size + semantic_size,
-        semantic_model_config={
-            "hidden_size": semantic_size,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": semantic_size,
-        },
+        codebook_dim=size,
+        decoder_hidden_size=64,
+        decoder_intermediate_size=64,
+        decoder_num_layers=1,
     )
-    model: Any = _without_biases(Xcodec2Model(config))
-    wave = _loud_noise(1, config.sampling_rate)
-    features = torch.randn(1, config.sampling_rate // config.hop_length, 160)
-    project = model.quantizer.project_in
-    levels = _output_of(project, lambda: model.encode(wave, input_features=features))
-    project.weight.div_(levels.std())
-    model.acoustic_decoder.head.linear.weight.mul_(20)  # for phases all around the circle
+    model: Any = _without_biases(WavTokenizerModel(config))
+    vectors = model.encoder_model.encoder(_loud_noise(1, 4 * config.sampling_rate))[0].T
+    codebook = model.encoder_model.quantizer.codebook
+    codebook.embed.copy_(_entries(vectors, config.codebook_size))
+    model.head.linear.weight.mul_(20)  # for phases all around the circle
     model.save_pretrained(folder)
 
 
@@ -282,7 +305,9 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "dac-44khz": _dac(sampling_rate=44100, downsampling_ratios=[2, 4, 8, 8], n_codebooks=9),
     "mimi": _mimi,
     "xcodec": _xcodec,
-    "xcodec2": _xcodec2,
+    "xcodec2": _xcodec2("Xcodec2", 16000),
+    "neucodec": _xcodec2("NeuCodec", 16000),
+    "wavtokenizer": _wavtokenizer,
     "snac-24khz": _snac(
         sampling_rate=24000,
         encoder_dim=4,

@@ -108,8 +108,10 @@ class Snac24(NeuralCodec):
             model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return model
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        return Coded(self._layout.interleave(self._model.encode(wave)))
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        levels = self._model.encode(waves)  # of each codebook [B, T * repeats]
+        clips = zip(*(level.split(1) for level in levels), strict=True)
+        return [Coded(self._layout.interleave(clip)) for clip in clips]
 
     def _encoded(self, coded: Coded, samples: int) -> Encoded:
         """Leave out of ``codes``, not of the payload, what stands for the filling only."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError, parse_number
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, whole_frames
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded, whole_frames
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +68,10 @@ class Xcodec(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("XcodecModel", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
         # Whole frames, or the two encoders may disagree about how many there are.
-        padded = whole_frames(wave, self._layout.hop_samples)
-        return Coded(as_codes(self._model.encode(padded, bandwidth=self._kbps).audio_codes))
+        padded = whole_frames(waves, self._layout.hop_samples)
+        return coded(self._model.encode(padded, bandwidth=self._kbps).audio_codes)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

@@ -19,7 +19,7 @@ import numpy as np
 
 from codec_zoo.base import CodecError
 from codec_zoo.huggingface import HubModel, load_config, load_model
-from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, as_codes, whole_frames
+from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec, coded, whole_frames
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +40,10 @@ class Xcodec2(NeuralCodec):
     family = "xcodec2"
     summary = "X-Codec 2 (HKUST, 2025), 16 kHz mono, speech, one codebook, 0.8 kbps"
     released = HubModel("HKUSTAudio/xcodec2-hf", "64bd034d12d441299cdd535b15c33efd6ccdf252")
-    layout: ClassVar[Xcodec2Layout] = Xcodec2Layout(16000, 320, 65536, 1)
+    layout: ClassVar[Layout] = Xcodec2Layout(16000, 320, 65536, 1)
 
     @classmethod
-    def _layout_of(cls, folder: Path) -> Xcodec2Layout:
+    def _layout_of(cls, folder: Path) -> Layout:
         config = load_config("Xcodec2Config", folder)
         entries = int(np.prod(config.quantization_levels))
         return Xcodec2Layout(config.sampling_rate, config.hop_length, entries, 1)
@@ -56,15 +56,21 @@ class Xcodec2(NeuralCodec):
     def _load(self, folder: Path) -> Any:
         return load_model("Xcodec2Model", folder)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
         import torch
 
         # As the authors: at least one zero behind the clip, then whole frames.
         hop = self._layout.hop_samples
-        padded = whole_frames(torch.nn.functional.pad(wave, (0, 1)), hop)
-        features = self._features(padded[0, 0].float().cpu().numpy()).to(wave)
-        out = self._model.encode(padded, input_features=features)
-        return Coded(as_codes(out.audio_codes))
+        padded = whole_frames(torch.nn.functional.pad(waves, (0, 1)), hop)
+        return self._analyse_with_features(padded)
+
+    def _analyse_with_features(self, waves: "torch.Tensor") -> list[Coded]:
+        """Encode clips ``[B, 1, N]`` of whole frames, each with its own features."""
+        import torch
+
+        features = [self._features(wave) for wave in waves[:, 0].float().cpu().numpy()]
+        out = self._model.encode(waves, input_features=torch.cat(features).to(waves))
+        return coded(out.audio_codes)
 
     def _features(self, wave: np.ndarray) -> "torch.Tensor":
         """Return w2v-BERT's features ``[1, T, 160]`` of samples ``[N]``, a whole number of frames.
@@ -83,7 +89,7 @@ class Xcodec2(NeuralCodec):
     def _extractor(self) -> Any:
         from transformers import SeamlessM4TFeatureExtractor
 
-        return SeamlessM4TFeatureExtractor(sampling_rate=self._layout.sample_rate)
+        return SeamlessM4TFeatureExtractor(sampling_rate=16000)
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values

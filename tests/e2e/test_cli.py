@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import bench
-from bench.cli import main
+from bench.cli import _names, main
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -192,3 +192,43 @@ def test_help_names_every_command():
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in ("run", "score", "report", "compare", "baseline", "list", "doctor", "fetch"):
         assert f"\n    {name} " in text
+
+
+def test_without_weights_every_codec_is_named_with_its_reason_in_one_line(
+    audio, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    families = ("encodec-24khz", "dac-16khz", "mimi", "snac-24khz")
+    words = ["--dataset", str(audio), "--codecs", ",".join(families), "--limit", "1"]
+    words += ["--domains", "speech", "--metrics", "stoi", "--out", str(tmp_path / "out")]
+    assert main(words) == 1  # no value at all
+    printed = capsys.readouterr()
+    assert "nothing was measured" in printed.err
+    lines = [line for line in printed.out.splitlines() if "no weights: " in line]
+    assert [line.split("@")[0].split(":")[0].strip() for line in lines] == list(families)
+    assert all(line.endswith("or name a folder with path=") for line in lines)
+    rows = bench.load(tmp_path / "out").rows
+    assert set(rows["status"]) == {"skipped"}
+    assert set(rows["reason"]) == {"codec_unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "takes auto, cpu, cuda"), ("cuda:99", "no device cuda:99")]
+)
+def test_a_device_that_is_not_here_is_one_line(device, message, audio, tmp_path, capsys):
+    assert run(audio, tmp_path, "--device", device) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["opus@6kbps", "mp3"],
+        ["a@1:k=v,l=w", "b@2:k=v"],
+        ["snac-24khz:path=x,dtype=bf16", "snac-32khz:path=y"],
+        ["mrstft:level=matched", "mel-dac-7scale:level=matched,unit=db"],
+    ],
+)
+def test_names_and_their_options_are_told_apart(names):
+    assert _names(",".join(names)) == names

@@ -10,6 +10,7 @@ import soundfile
 from bench import paper
 from bench.cli import main
 from bench.paper import find_systems
+from bench.reporting.reference_points import compare_with_published, load_points
 from bench.systems import SYSTEMS, system_of
 
 RATE = 16000
@@ -23,7 +24,10 @@ MADE = {
     "mine_2_4kbps": (0.15, 1.0),  # not in the paper
     "quiet": (0.0, 0.5),  # everything right but the level
 }
-METRICS = "si-sdr,mrstft,mrstft:level=matched,logmel-l1,logmel-l1:level=matched"
+METRICS = (
+    "mrstft", "mrstft:level=matched", "logmel-l1", "logmel-l1:level=matched",
+    "mel-dac-7scale:level=matched,unit=db",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def _write(path, wave):
 
 
 def run(audio, out, *more):
-    words = ["paper", "--audio", str(audio), "--out", str(out), "--metrics", METRICS]
+    words = ["paper", "--audio", str(audio), "--out", str(out), "--metrics", ",".join(METRICS)]
     code = main([*words, "--plain", "--jobs", "2", *more])
     with (out / "scores.csv").open(newline="") as file:
         return code, list(csv.DictReader(file))
@@ -59,7 +63,7 @@ def test_a_release_from_folders_to_comparison(release, tmp_path, capsys):
     code, rows = run(release, out)
     assert code == 1  # two reconstructions are not as they should be
     assert list(rows[0]) == list(paper.SCORE_COLUMNS)
-    assert len(rows) == (len(MADE) + 1) * len(CLIPS) * len(METRICS.split(","))
+    assert len(rows) == (len(MADE) + 1) * len(CLIPS) * len(METRICS)
     reasons = {(r["system"], r["clip"]): r["reason"] for r in rows if r["status"] == "failed"}
     assert reasons == {
         ("mine_2_4kbps", "musdb_a"): "missing_file",
@@ -74,7 +78,10 @@ def test_a_release_from_folders_to_comparison(release, tmp_path, capsys):
     assert {r["clip"]: r["domain"] for r in rows}["audioset_a"] == "sound"
     _check_levels(rows)
     _check_comparison(out)
-    assert "comparison with the paper" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "comparison with the paper" in told
+    assert "mine_2_4kbps: no file of 1 of 5 clips (musdb_a)" in told
+    assert "(1 failed)" in (out / "reproduction.md").read_text()
 
 
 def _check_levels(rows):
@@ -107,7 +114,7 @@ def _check_comparison(out):
     assert (out / "report" / "index.html").is_file()
 
 
-def test_a_second_run_computes_nothing_and_changes_nothing(release, tmp_path):
+def test_a_second_run_computes_nothing_and_the_names_stay(release, tmp_path, capsys):
     out = tmp_path / "out"
     run(release, out)
     before = (out / "scores.csv").read_text()
@@ -115,6 +122,8 @@ def test_a_second_run_computes_nothing_and_changes_nothing(release, tmp_path):
     _, rows = run(release, out)
     assert (out / "scores.csv").read_text() == results[1]
     assert {row["status"] for row in rows} == {"ok"}
+    assert main(["compare", str(out), "--codecs", "dac_6kbps,mine_2_4kbps"]) == 0
+    assert "mine_2_4kbps" in capsys.readouterr().out
 
 
 def test_transcripts_bring_wer(release, tmp_path):
@@ -136,9 +145,10 @@ def test_folders_that_are_no_release_are_refused(release, tmp_path, capsys):
     assert "no folder" in refused(tmp_path / "gone")
     (tmp_path / "empty").mkdir()
     assert "no folder groundtruth" in refused(tmp_path / "empty")
-    (tmp_path / "empty" / "groundtruth").mkdir()
+    _write(tmp_path / "empty" / "groundtruth" / "musdb_a.wav", np.zeros(RATE))
+    (tmp_path / "empty" / "notes").mkdir()  # no audio: no system
     assert "nothing but ground truth" in refused(tmp_path / "empty")
-    (release / "descript_codec_6kbps").mkdir()
+    _write(release / "descript_codec_6kbps" / "musdb_a.wav", np.zeros(RATE))
     assert "two folders" in refused(release)
 
 
@@ -151,11 +161,28 @@ def test_without_audio_one_line_says_what_to_fetch(tmp_path, monkeypatch, capsys
 def test_every_system_of_the_paper_is_known_by_both_names(tmp_path):
     for system in SYSTEMS:
         for name in (system.name, *system.aliases):
-            (tmp_path / name).mkdir()
             found = system_of(name)
             assert (found.name, found.kbps) == (system.name, system.kbps)
-            (tmp_path / name).rmdir()
-        (tmp_path / system.name).mkdir()
+        _write(tmp_path / system.name / "musdb_a.wav", np.zeros(RATE))
     assert [system.name for system in find_systems(tmp_path)] == [s.name for s in SYSTEMS]
     assert system_of("mine").kbps is None
     assert system_of("other_16_2kbps").family == "other"
+
+
+def test_a_run_of_the_recipe_is_compared_with_the_papers_rows_of_its_systems(make_results):
+    kbps = {"groundtruth": None, "dac_6kbps": 6.0, "descript_codec_0_71kbps": 0.78, "mine": 0.7}
+    ids = {f"recordings:folder=/a,codec={name}": rate for name, rate in kbps.items()}
+    results, names = paper.named(make_results(codecs=ids))
+    assert set(results.codecs) == set(results.rows["codec"]) == set(kbps)
+    table = compare_with_published(results, load_points(), names)
+    table = table[table["source"].str.endswith("Table II") & (table["metric"] != "wer")]
+    found = table.set_index(["codec", "domain"])["published"]
+    assert found["dac_6kbps", "speech"] == 4.71
+    assert found["descript_codec_0_71kbps", "music"] == 2.80  # the retrained one, at 0.78 kbps
+    assert "mine" not in found.index.get_level_values("codec")
+
+
+def test_other_runs_keep_their_names(make_results):
+    for codecs in ({"opus@6kbps": 6.0}, {"recordings:folder=/a,codec=mine": 1.0}):
+        results = make_results(codecs=codecs)
+        assert paper.named(results) == (results, {})

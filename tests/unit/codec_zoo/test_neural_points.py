@@ -1,12 +1,12 @@
 """What neural codecs say of themselves without weights: points, bitrates, and why they are missing.
 
 The published figures: EnCodec, arXiv 2210.13438 (and MusicGen, 2306.05284, for 32 kHz); DAC's
-README; Mimi, 2410.00037, table 1; X-Codec, 2408.17175; X-Codec 2, 2502.04128; SNAC's README.
+README; Mimi, 2410.00037, table 1; X-Codec, 2408.17175; X-Codec 2, 2502.04128; NeuCodec, 2509.09550;
+WavTokenizer, 2408.16532, table 1; SNAC's README.
 """
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -41,11 +41,15 @@ PUBLISHED = {
     "xcodec@2kbps": (2, 6, 200),
     "xcodec@4kbps": (4, 6, 400),
     "xcodec2": (0.8, 6, 50),
+    "neucodec": (0.8, 6, 50),
+    "wavtokenizer": (0.48, 6, 40),
     "snac-24khz": (0.98, 2, 82.03125),
     "snac-32khz": (1.9, 1, 156.25),
     "snac-44khz": (2.6, 1, 215.33203125),
 }
 NEURAL = [family for family in MODELS if family in BUILTIN]
+#: No commit of their weights is known to us: they run from a folder only.
+FROM_A_FOLDER_ONLY = {"neucodec", "wavtokenizer"}
 
 
 @pytest.fixture(autouse=True)
@@ -74,16 +78,25 @@ def test_nominal_bitrate_is_the_published_one(codec_id):
     assert spec.codec_id == codec_id
 
 
-@pytest.mark.parametrize(
-    ("family", "most", "bits", "frame_rate"),
-    [
-        ("dac-16khz", 12, 10, 50),
-        ("dac-24khz", 32, 10, 75),
-        ("dac-44khz", 9, 10, 44100 / 512),
-        ("mimi", 32, 11, 12.5),
-    ],
-)
-def test_every_number_of_codebooks(family, most, bits, frame_rate):
+#: Family -> codebooks, bits of a code, frames per second, all published.
+BY_CODEBOOKS = {
+    "dac-16khz": (12, 10, 50),
+    "dac-24khz": (32, 10, 75),
+    "dac-44khz": (9, 10, 44100 / 512),
+    "mimi": (32, 11, 12.5),
+}
+
+
+def test_every_point_has_a_published_bitrate():
+    points = {codec_id for family in NEURAL for codec_id in default_ids(family)}
+    assert {name for name in points - set(PUBLISHED) if name.split("@")[0] not in BY_CODEBOOKS} == (
+        set()
+    )
+
+
+@pytest.mark.parametrize("family", BY_CODEBOOKS)
+def test_every_number_of_codebooks(family):
+    most, bits, frame_rate = BY_CODEBOOKS[family]
     for count in range(1, most + 1):
         spec = create(f"{family}@{count}cb").spec
         assert spec.nominal_kbps == pytest.approx(count * bits * frame_rate / 1000)
@@ -109,8 +122,10 @@ def test_every_usual_point_is_ordered_and_known():
         ("xcodec@3kbps", "takes 0.5kbps, 1kbps, 1.5kbps, 2kbps, 4kbps"),
         ("xcodec2@1kbps", "no operating points"),
         ("snac-24khz@1kbps", "no operating points"),
+        ("wavtokenizer@40tps", "no operating points"),
         ("mimi@8cb:dtype=fp8", "takes dtype fp32 or bf16"),
         ("encodec-48khz@6kbps:dtype=bf16", "takes dtype fp32 only"),
+        ("mimi@8cb:together=0", "takes together=1 to 9999"),
         ("mimi@8cb:seed=1", "unexpected keyword argument 'seed'"),
     ],
 )
@@ -119,7 +134,7 @@ def test_other_points_are_refused(codec_id, message):
         create(codec_id)
 
 
-@pytest.mark.parametrize("family", NEURAL)
+@pytest.mark.parametrize("family", [name for name in NEURAL if name not in FROM_A_FOLDER_ONLY])
 def test_weights_are_pinned(family):
     found = codec_class(family)
     assert issubclass(found, NeuralCodec)
@@ -141,15 +156,18 @@ def test_no_network_gives_one_line_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    start = time.perf_counter()
+    asked = []
+    ask = huggingface._ask_hub
+    monkeypatch.setattr(huggingface, "_ask_hub", lambda answers: (asked.append(1), ask(answers)))
     for family in NEURAL:
         package = codec_class(family).package
         with pytest.raises(CodecUnavailableError) as caught:
             create(ids_to_check(family)[0])
         line = str(caught.value)
         assert "\n" not in line
-        assert "does not answer" in line or f"package {package} is missing" in line
-    assert time.perf_counter() - start < 10
+        missing = "is pinned yet" if family in FROM_A_FOLDER_ONLY else "does not answer"
+        assert missing in line or f"package {package} is missing" in line
+    assert len(asked) == 1  # a dead network is waited for once, not once a codec
 
 
 @pytest.mark.usefixtures("real_weights")

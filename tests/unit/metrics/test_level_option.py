@@ -54,3 +54,17 @@ def test_silence_has_no_level():
 def test_an_unknown_level_is_refused():
     with pytest.raises(UsageError, match=r"did you mean|known"):
         metrics.create("mrstft:level=match")
+
+
+def test_mel_in_db_is_the_mean_over_scales_and_another_identity():
+    plain, in_db = (metrics.create(f"mel-dac-7scale{option}") for option in ("", ":unit=db"))
+    assert measure("mel-dac-7scale:unit=db", NOISY) == pytest.approx(
+        20 / 7 * measure("mel-dac-7scale", NOISY)
+    )
+    # Every band, 20 dB apart: 20, whatever the number of scales.
+    assert measure("mel-dac-7scale:unit=db", 10 * WAVE) == pytest.approx(20, rel=0.02)
+    assert (plain.unit, in_db.unit) == ("", "dB")
+    assert plain.fingerprint != in_db.fingerprint
+    assert plain.params["over_scales"] == "sum"
+    with pytest.raises(UsageError, match=r"did you mean|known"):
+        metrics.create("mel-dac-7scale:unit=ln")

@@ -220,3 +220,15 @@ def test_recogniser_loops_are_named_below_the_tables(small):
     codec, metric, name = rows.loc[clip, ["codec", "metric", "clip"]]
     assert tables.loops == (f"{codec}, {metric}: 1 clips ({name})",)
     assert "Recogniser loops" in to_markdown(tables)
+
+
+def test_codecs_that_could_not_run_are_one_line_a_reason(make_results):
+    long = "no weights: " + "they are far away, " * 12
+    absent = {"opus@6kbps": long, "opus@12kbps": long, "opus@24kbps": "other", "passthrough": "x"}
+    tables = build_tables(make_results(unavailable=absent))
+    expected = (f"opus@{{6kbps,12kbps}}: {long}", "opus@24kbps: other", "passthrough: x")
+    assert set(tables.not_measured) == set(expected)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(to_console(tables), crop=False)
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert all(entry.strip() in lines for entry in expected)

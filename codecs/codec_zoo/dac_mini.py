@@ -58,15 +58,17 @@ class DacMini(Dac44):
     released = ShippedModel()
     layout = Layout(16000, 1024, 1024, 9)
 
-    def _analyse(self, wave: "torch.Tensor") -> Coded:
-        level_db = 10 * float(wave.float().square().mean().clamp_min(1e-12).log10())
-        step = round(-STEPS_PER_DB * min(0.0, max(LOWEST_DB, level_db)))
-        coded = super()._analyse(wave * _gain(step))
-        return Coded(coded.codes, np.array([step], np.float32))
+    def _analyse(self, waves: "torch.Tensor") -> list[Coded]:
+        levels = 10 * waves.float().square().mean((1, 2)).clamp_min(1e-12).log10()
+        steps = (-STEPS_PER_DB * levels.clamp(LOWEST_DB, 0.0)).round().tolist()
+        gains = waves.new_tensor([_gain(step) for step in steps])
+        found = super()._analyse(waves * gains[:, None, None])
+        pairs = zip(found, steps, strict=True)
+        return [Coded(one.codes, np.array([step], np.float32)) for one, step in pairs]
 
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves = super()._synthesise(clips)
-        steps = [int(clip.coded.scales[0]) for clip in clips if clip.coded.scales is not None]
+        steps = [float(clip.coded.scales[0]) for clip in clips if clip.coded.scales is not None]
         return waves / waves.new_tensor([_gain(step) for step in steps])[:, None, None]
 
     def _pack(self, coded: Coded) -> bytes:
@@ -83,6 +85,6 @@ class DacMini(Dac44):
         return folder_hash(self._own_folder or self.released.folder())
 
 
-def _gain(step: int) -> float:
+def _gain(step: float) -> float:
     """Return the factor that brings a clip of level ``-step / 2`` dB to the network's level."""
     return float(10 ** ((LEVEL_DB + step / STEPS_PER_DB) / 20))

@@ -74,6 +74,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_list,
         _add_doctor,
         _add_fetch,
+        _add_tokens,
+        _add_robustness,
     ):
         add(commands)
     return parser, set(commands.choices)
@@ -260,6 +262,58 @@ def _add_fetch(commands: Commands) -> None:
     parser.add_argument("name", help="name in datasets.yaml")
     parser.add_argument("--datasets-file", type=Path, help="YAML file with more datasets")
     parser.add_argument("--data", type=Path, help="data folder (default: $CODECBENCH_DATA)")
+
+
+def _add_tokens(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "tokens",
+        "bench.analysis.command:tokens",
+        "tell what codecs' tokens are like: rate, entropy, use, stability",
+        "tokens --codecs lyra@3.2kbps,mimi@8cb --domains speech --out runs/first",
+    )
+    _add_analysis(parser)
+    add = parser.add_argument
+    add("--stability-limit", type=_positive, default=4, metavar="N",
+        help="clips of each domain that are shifted, changed and coded again (default: 4)")  # fmt: skip
+
+
+def _add_robustness(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "robustness",
+        "bench.analysis.command:robustness",
+        "damage payloads and tell what is left: bit flips, lost frames, long files",
+        "robustness --codecs opus@12kbps,lyra@3.2kbps --metrics stoi --bit-flips 1e-4,1e-3",
+    )
+    _add_analysis(parser)
+    add = parser.add_argument
+    add(
+        "--bit-flips", type=_rates, metavar="RATES", help="of bits flipped (default: 1e-4,1e-3,.01)"
+    )
+    add("--losses", type=_rates, metavar="RATES",
+        help="of frames or packets lost, alone and in bursts (default: .01,.05,.1,.2)")  # fmt: skip
+    add("--draws", type=_positive, default=1, help="damage each clip that often (default: 1)")
+    parser.set_defaults(limit=3)
+
+
+def _add_analysis(parser: argparse.ArgumentParser) -> None:
+    """Add what the analyses of tokens and of damage have in common."""
+    add = parser.add_argument
+    _add_selection(parser)
+    add("--out", type=Path, default=DEFAULT_OUT, help="a run's folder (default: %(default)s)")
+    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--plain", action="store_true", help="progress as lines, also on a terminal")
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < rate <= 0.5 for rate in found):
+        raise argparse.ArgumentTypeError(f"expected rates above 0, up to 0.5, got {text!r}")
+    return found
 
 
 def _names(text: str) -> list[str]:

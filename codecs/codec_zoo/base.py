@@ -213,6 +213,11 @@ class Codec(ABC):
 
     # What follows is optional: it lets probes, token statistics and loss tests look inside.
 
+    @property
+    def positions_per_moment(self) -> int:
+        """How many neighbours along ``T`` of the codes stand for one moment (its bands)."""
+        return 1
+
     def embed(self, codes: Codes, stream: str = "all") -> NDArray[np.float32]:
         """Return what the quantizer gives the decoder for codes ``[K, T]``, as ``[D, T']``.
 

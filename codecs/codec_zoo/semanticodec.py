@@ -183,11 +183,15 @@ class SemantiCodecAdapter(Codec):
 
     def _by_column(self, vectors: "torch.Tensor") -> NDArray[np.float32]:
         """Return vectors of positions ``[L, D]`` as ``[bands * D, columns]``."""
-        bands = self._codec.config.grid[1]
+        bands = self.positions_per_moment
         columns: NDArray[np.float32] = (
             vectors.reshape(-1, bands * vectors.shape[1]).T.float().cpu().numpy()
         )
         return np.ascontiguousarray(columns)
+
+    @property
+    def positions_per_moment(self) -> int:
+        return self._config.grid[1]
 
     def token_streams(self, codes: Codes) -> tuple[TokenStream, ...]:
         sizes = self.spec.codebook_sizes

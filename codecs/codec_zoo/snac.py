@@ -131,6 +131,7 @@ class Snac24(NeuralCodec):
         return self._seen_after(self._model.encoder, wave)
 
     def token_streams(self, codes: Codes) -> tuple[TokenStream, ...]:
+        """Return one stream per codebook, each at its own rate."""
         size = self._layout.codebook_size
         levels = self._layout.deinterleave(codes)
         return tuple(TokenStream(f"cb{k}", level, size) for k, level in enumerate(levels))

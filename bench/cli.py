@@ -274,8 +274,8 @@ def _add_tokens(commands: Commands) -> None:
     )
     _add_analysis(parser)
     add = parser.add_argument
-    add("--stability-limit", type=_positive, default=4, metavar="N",
-        help="clips of each domain that are shifted, changed and coded again (default: 4)")  # fmt: skip
+    note = "clips of each domain that are shifted, changed and coded again (default: 4)"
+    add("--stability-limit", type=_positive, default=4, metavar="N", help=note)
 
 
 def _add_robustness(commands: Commands) -> None:
@@ -288,11 +288,10 @@ def _add_robustness(commands: Commands) -> None:
     )
     _add_analysis(parser)
     add = parser.add_argument
-    add(
-        "--bit-flips", type=_rates, metavar="RATES", help="of bits flipped (default: 1e-4,1e-3,.01)"
-    )
-    add("--losses", type=_rates, metavar="RATES",
-        help="of frames or packets lost, alone and in bursts (default: .01,.05,.1,.2)")  # fmt: skip
+    note = "of bits flipped (default: 0.0001,0.001,0.01)"
+    add("--bit-flips", type=_rates, metavar="RATES", help=note)
+    note = "of frames or packets lost, alone and in bursts (default: 0.01,0.05,0.1,0.2)"
+    add("--losses", type=_rates, metavar="RATES", help=note)
     add("--draws", type=_positive, default=1, help="damage each clip that often (default: 1)")
     parser.set_defaults(limit=3)
 

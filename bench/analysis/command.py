@@ -23,10 +23,16 @@ from bench.clips import Clip
 from bench.progress import console_progress
 
 TOKEN_COLUMNS = (
-    "codec", "domain", "stream", "tokens_per_s", "utilisation_matched", "perplexity", "h0", "h1",
+    "codec", "domain", "tokens_per_s", "utilisation_matched", "h0", "h1",
     "measured_kbps", "adaptive_kbps", "n",
 )  # fmt: skip
-ROBUSTNESS_COLUMNS = ("codec", "domain", "metric", "damage", "rate", "mean", "decoded", "reasons")
+ROBUSTNESS_COLUMNS = ("codec", "domain", "metric", "damage", "rates")
+
+#: A table for a log is as wide as it has to be.
+MINIMUM_WIDTH = 132
+
+#: A table for a log is as wide as it has to be.
+MINIMUM_WIDTH = 132
 
 
 def tokens(options: argparse.Namespace) -> int:
@@ -83,18 +89,50 @@ def _clips(options: argparse.Namespace) -> list[Clip]:
 def finish(
     analysis: Analysis, table: str, columns: Sequence[str], options: argparse.Namespace
 ) -> int:
-    """Print the main table and where everything is; 1 where a row failed."""
+    """Print the main table and where everything is; 1 where a row failed.
+
+    Under damage a failure is a finding: only that of an undamaged payload counts.
+    """
     rows = analysis.tables[table]
-    shown = rows.reindex(columns=list(columns))
-    printed = Table(*columns, title=analysis.title, title_justify="left")
-    for values in shown.itertuples(index=False):
-        printed.add_row(*map(_cell, values))
-    Console(width=None).print(printed)
+    _print(analysis.title, _in_brief(rows), columns)
     console = Console(stderr=True)
-    for skipped in rows[rows["status"] == "skipped"].itertuples():
-        console.print(f"skipped {skipped.codec}: {skipped.message}", markup=False, soft_wrap=True)
+    for skipped in rows[(rows["status"] == "skipped") & (rows["n"] == 0)].itertuples():
+        if isinstance(getattr(skipped, "message", None), str):
+            text = f"skipped {skipped.codec}: {skipped.message}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {options.out / 'analysis' / analysis.name}", soft_wrap=True)
-    return int((rows["status"] == "failed").any())
+    failed = rows["status"] == "failed"
+    if "damage" in rows:
+        failed &= rows["damage"] == "none"
+    return int(failed.any())
+
+
+def _in_brief(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per codec and domain; of damage, the values at all rates in one cell."""
+    if "stream" in rows:
+        return rows[rows["stream"] == "total"]
+    if "damage" not in rows:
+        return rows[rows["n"] > 0]
+    keys = ["codec", "domain", "metric", "damage"]
+    applies = rows[rows["status"] != "skipped"]
+    cells = [
+        f"{_cell(rate)}: {_cell(mean) or 'failed'}"
+        + (f" ({share:.0%} decoded)" if share < 1 and mean == mean else "")
+        for rate, mean, share in zip(
+            applies["rate"], applies["mean"], applies["decoded"], strict=True
+        )
+    ]
+    told = applies.assign(rates=cells).groupby(keys, sort=False)["rates"].agg("  ".join)
+    return told.reset_index()
+
+
+def _print(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    table = Table(*columns, title=title, title_justify="left")
+    for values in rows.reindex(columns=list(columns)).itertuples(index=False):
+        table.add_row(*map(_cell, values))
+    console = Console()
+    console.width = max(console.width, MINIMUM_WIDTH)
+    console.print(table)
 
 
 def _cell(value: object) -> str:

@@ -21,6 +21,7 @@ from bench.analysis.subjects import (
     attempted,
     mean_columns,
     metric_fingerprint,
+    status_of,
 )
 from bench.errors import MeasureError, Reason
 from bench.runner import Progress
@@ -144,6 +145,7 @@ def _rows(
             | {"tokens_kept": shares}
             | {f"difference_{k}" if k in ("mean", "ci_low", "ci_high") else k: v
                for k, v in mean_columns(difference, reasons).items()}
+            | {"status": status_of([why for why in reasons if why] or [""])}
             | {"metric_fingerprint": metric_fingerprint(metric), "version": VERSION}
         )  # fmt: skip
     return rows

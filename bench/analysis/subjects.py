@@ -13,7 +13,7 @@ from bench import metrics
 from bench.audio import Audio, Samples, quantize_24bit
 from bench.clips import Clip
 from bench.coding import from_codec, to_codec
-from bench.errors import Reason
+from bench.errors import SKIP_REASONS, Reason, Status
 from bench.metrics import Pair, Signal
 from bench.plan import decoder_seed, metric_info, plan_codec
 from bench.results import CodecInfo
@@ -120,6 +120,14 @@ def attempted(what: str, work: Callable[[], float]) -> tuple[float, str]:
     """Return a value and no reason, or NaN and the typed reason why there is none."""
     done = attempt(what, Reason.METRIC_ERROR, work)
     return (math.nan, str(done.reason)) if isinstance(done, Failure) else (done, "")
+
+
+def status_of(reasons: Sequence[str]) -> Status:
+    """Return ``skipped`` where no clip applies, ``failed`` where none has a value, else ``ok``."""
+    if all(reasons):
+        does_not_apply = {str(reason) for reason in SKIP_REASONS}
+        return Status.SKIPPED if set(reasons) <= does_not_apply else Status.FAILED
+    return Status.OK
 
 
 def mean_columns(values: Sequence[float], reasons: Iterable[str] = (), *, seed: int = 0) -> Row:

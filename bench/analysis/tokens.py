@@ -158,6 +158,9 @@ def _total(streams: Sequence[Row], clips: Sequence[CodedTokens]) -> Row:
     names = ["tokens", "tokens_per_s", "fixed_kbps", "adaptive_kbps"]
     names += [f"adaptive{order}_kbps" for order in ORDERS]
     sums = {name: sum(stream[name] for stream in streams) for name in names}
+    for name in ("h0", "h1", "h2", "utilisation"):
+        weighted = sum(stream[name] * stream["tokens"] for stream in streams)
+        sums[name] = weighted / sums["tokens"]
     seconds = _seconds(clips)
     bits = sum(clip.code_bits for clip in clips)
     return {"stream": "total", "seconds": seconds, "measured_kbps": bits / seconds / 1000} | sums
@@ -173,12 +176,22 @@ def add_matched_utilisation(
         tokens_of: All tokens of (codec, domain, stream).
     """
     for row in rows:
-        tokens = tokens_of.get((row["codec"], row["domain"], row["stream"]))
-        if tokens is None:  # the total
-            continue
         same = [len(other) for key, other in tokens_of.items() if key[1] == row["domain"]]
         row["matched_tokens"] = min(same)
-        row["utilisation_matched"] = entropy.utilisation(tokens, row["codebook_size"], min(same))
+        tokens = tokens_of.get((row["codec"], row["domain"], row["stream"]))
+        if tokens is not None:
+            matched = entropy.utilisation(tokens, row["codebook_size"], min(same))
+            row["utilisation_matched"] = matched
+    for row in rows:
+        if row["stream"] == "total":
+            own = [other for other in rows if _is_stream_of(other, row)]
+            weighted = sum(other["utilisation_matched"] * other["tokens"] for other in own)
+            row["utilisation_matched"] = weighted / row["tokens"]
+
+
+def _is_stream_of(row: Row, total: Row) -> bool:
+    same = all(row[name] == total[name] for name in ("codec", "domain"))
+    return same and row["stream"] != "total"
 
 
 def information_rows(subject: Subject, clips: Sequence[CodedTokens]) -> list[Row]:

@@ -154,6 +154,36 @@ def score(
     )
 
 
+def probe(
+    tasks: Sequence[str] | None = None,
+    codecs: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    **options: Any,
+) -> "Analysis":
+    """Train small classifiers on codecs' tokens and reconstructions.
+
+    Args:
+        tasks: Task names; None: the three bundled ones, which need no download.
+        codecs: Codec ids; None: those of the command.
+        out: A run's folder; written to ``out/analysis/probes``.
+        **options: As in :func:`bench.probes.run.probe`.
+
+    Returns:
+        ``tables["probes"]`` and ``tables["probe_tasks"]``: tidy tables.
+
+    Raises:
+        UsageError: If a name is unknown.
+        DatasetError: If a task's audio is not there.
+    """
+    from bench.probes import run as probes
+
+    chosen = probes.DEFAULT_TASKS if tasks is None else tasks
+    return probes.probe(
+        chosen, probes.DEFAULT_CODECS if codecs is None else codecs, out=out, **options
+    )
+
+
 def token_statistics(
     dataset: str | Path = "demo",
     codecs: Sequence[str] | None = None,

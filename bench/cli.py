@@ -74,6 +74,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_list,
         _add_doctor,
         _add_fetch,
+        _add_probe,
         _add_tokens,
         _add_robustness,
     ):
@@ -262,6 +263,31 @@ def _add_fetch(commands: Commands) -> None:
     parser.add_argument("name", help="name in datasets.yaml")
     parser.add_argument("--datasets-file", type=Path, help="YAML file with more datasets")
     parser.add_argument("--data", type=Path, help="data folder (default: $CODECBENCH_DATA)")
+
+
+def _add_probe(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "probe",
+        "bench.probes.command:probe",
+        "train small classifiers on codecs' tokens and reconstructions",
+        "probe --tasks esc10 --codecs lyra@6kbps,mimi@8cb,noise --limit 20 --out runs/first",
+    )
+    add = parser.add_argument
+    add("--tasks", type=_names, help="task names (default: the three bundled ones)")
+    add("--list", action="store_true", help="show the tasks and end")
+    add("--codecs", type=_names, help="codec ids; a family alone means its usual points")
+    note = "of embedding, features, reconstruction, log-mel (default: all)"
+    add("--representations", type=_names, help=note)
+    add("--folder", type=Path, help="of the audio, instead of where the task file says")
+    add("--data", type=Path, help="folder of all datasets (default: $CODECBENCH_DATA)")
+    add("--tasks-file", type=Path, help="YAML file with more tasks (docs/probes.md)")
+    add("--limit", type=_positive, help="at most that many clips of each label and fold")
+    add("--seeds", type=_positive, default=3, help="MLP probes from as many seeds (default: 3)")
+    add("--seed", type=int, default=0, help="the first of them (default: 0)")
+    add("--out", type=Path, default=DEFAULT_OUT, help="a run's folder (default: %(default)s)")
+    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--plain", action="store_true", help="progress as lines, also on a terminal")
 
 
 def _add_tokens(commands: Commands) -> None:

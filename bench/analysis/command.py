@@ -109,7 +109,7 @@ def finish(
 
 def _in_brief(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per codec and domain; of damage, the values at all rates in one cell."""
-    if "stream" in rows:
+    if "adaptive_kbps" in rows:
         return rows[rows["stream"] == "total"]
     if "damage" not in rows:
         return rows[rows["n"] > 0]

@@ -52,7 +52,7 @@ def conditional_entropy(clips: Sequence[Tokens], size: int, order: int) -> float
         NaN where no clip is longer than ``order``.
     """
     blocks = contexts(clips, size, order)
-    if order == 0:
+    if order == 0 or len(blocks) == 0:
         return miller_madow(_counts(blocks))
     joint = miller_madow(_counts(blocks))
     return max(0.0, joint - miller_madow(_counts(blocks // size)))

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.errors import BenchError
+from bench.reporting.plot_style import RC
 from bench.results import CodecInfo
 
 
@@ -50,8 +52,9 @@ class Analysis:
                 old.unlink()
             for name, table in self.tables.items():
                 table.to_csv(folder / f"{name}.csv", index=False, quoting=csv.QUOTE_MINIMAL)
-            for name, figure in self.figures.items():
-                figure.savefig(folder / f"{name}.svg", format="svg", metadata={"Date": None})
+            with mpl.rc_context(RC):  # it fixes the ids within a figure
+                for name, figure in self.figures.items():
+                    figure.savefig(folder / f"{name}.svg", format="svg", metadata={"Date": None})
             meta = {"title": self.title, "summary": self.summary, "notes": self.notes}
             text = json.dumps(meta, indent=2) + "\n"
             (folder / "meta.json").write_text(text, encoding="utf-8")

@@ -31,8 +31,8 @@ class Perturbation:
     """One small change of the audio.
 
     Attributes:
-        name: ``shift``, ``gain`` or ``noise``.
-        amount: ms, dB, dB of signal over noise; a shift of None is half a frame.
+        name: ``shift``, ``shift-half-frame``, ``gain`` or ``noise``.
+        amount: ms, ms, dB, dB of signal over noise; None: half a frame of the codec.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Perturbation:
     def apply(self, wave: Samples, sample_rate: int, subject: Subject) -> Samples:
         """Return the changed waveform ``[C, N]``."""
         amount = self.label(subject)
-        if self.name == "shift":
+        if self.name.startswith("shift"):
             return wave[:, min(round(amount / 1000 * sample_rate), wave.shape[1] - 1) :]
         if self.name == "gain":
             return (wave * 10 ** (amount / 20)).astype(np.float32)
@@ -59,7 +59,7 @@ class Perturbation:
 PERTURBATIONS = (
     Perturbation("shift", 1.0),
     Perturbation("shift", 5.0),
-    Perturbation("shift", None),
+    Perturbation("shift-half-frame", None),
     Perturbation("gain", 6.0),
     Perturbation("gain", -6.0),
     Perturbation("noise", 40.0),

@@ -29,7 +29,7 @@ def line_figure(
     high: str = "ci_high",
     x_label: str,
     y_label: str,
-    zero_first: bool = False,
+    even: bool = False,
 ) -> Figure:
     """Draw a line per codec in a panel per value of a column.
 
@@ -43,18 +43,18 @@ def line_figure(
         high: Upper end.
         x_label: Of all panels.
         y_label: Of all panels.
-        zero_first: Whether x values are set at even distances, the smallest (0) first.
+        even: Whether x values are set at even distances, as rates from 0 over decades have to.
     """
     shown = table[table[y].notna()]
     names = list(dict.fromkeys(shown[panel]))
     with mpl.rc_context(RC):
         figure, panels = _panels(names)
-        places = {value: i for i, value in enumerate(sorted(set(shown[x])))} if zero_first else None
+        places = {value: i for i, value in enumerate(sorted(set(shown[x])))} if even else None
         for axes, name in zip(panels, names, strict=True):
             _draw_lines(axes, shown[shown[panel] == name], x, (y, low, high), places)
             axes.set(title=str(name), xlabel=x_label, ylabel=y_label)
-            if places is not None:
-                axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+            ticks = places or {value: value for value in sorted(set(shown[x]))}
+            axes.set_xticks(list(ticks.values()), [f"{value:g}" for value in ticks])
         _add_legend(figure, panels)
     return figure
 

@@ -166,11 +166,11 @@ def _token_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
             panel="codec",
             y_label="share of tokens kept",
         )
-    return found | _metric_figures(tables["generations"], "generations", "generation", "domain")
+    return found | _metric_figures(tables["generations"], "generations", "generation", "generation")
 
 
 def _metric_figures(
-    table: pd.DataFrame, name: str, x: str, panel: str, *, zero_first: bool = False
+    table: pd.DataFrame, name: str, x: str, x_label: str, *, even: bool = False
 ) -> dict[str, Figure]:
     """Return a figure of lines for each metric of a table."""
     if "metric" not in table:
@@ -180,10 +180,10 @@ def _metric_figures(
             rows,
             x=x,
             y="mean",
-            panel=panel,
-            x_label=x,
+            panel="domain",
+            x_label=x_label,
             y_label=metric_info(str(metric)).label,
-            zero_first=zero_first,
+            even=even,
         )
         for metric, rows in table.dropna(subset=["metric", "mean"]).groupby("metric")
     }
@@ -259,5 +259,5 @@ def _robustness_figures(table: pd.DataFrame) -> dict[str, Figure]:
         if kind != NONE.name and rows["mean"].notna().any():
             able = clean[clean["codec"].isin(rows.loc[rows["mean"].notna(), "codec"])]
             together = pd.concat([able, rows])
-            found |= _metric_figures(together, str(kind), "rate", "domain", zero_first=True)
+            found |= _metric_figures(together, str(kind), "rate", f"{kind} rate", even=True)
     return found

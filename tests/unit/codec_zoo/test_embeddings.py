@@ -201,3 +201,22 @@ def test_an_unknown_stream_names_those_there_are(built):
     codec = built("encodec-24khz")
     with pytest.raises(CodecError, match="all, first, not the stream 'semantic'"):
         codec.embed(codec.encode(noise(codec)).codes, "semantic")
+
+
+@pytest.mark.parametrize(("rate", "bands"), [(25, 4), (50, 4), (100, 8)])
+def test_the_small_semanticodec_joins_the_bands_of_a_moment(rate, bands, monkeypatch):
+    mini = runpy.run_path(str(SMALL.parents[1] / "semanticodec_training" / "test_mini.py"))
+    model = mini["tiny"](rate)
+    monkeypatch.setattr("semanticodec.mini.load_mini", lambda *_: model)
+    codec = codec_class("semanticodec-mini")(f"{rate}tps")
+    wave = noise(codec)
+    codes = codec.encode(wave).codes
+    assert codec.positions_per_moment == bands
+    whole, semantic = (codec.embed(codes, stream) for stream in ("all", "semantic"))
+    width = model.config.semantic_width
+    assert semantic.shape == (bands * width, codes.shape[1] // bands)
+    assert whole.shape == (bands * (width + 32), codes.shape[1] // bands)
+    column = model.semantic.centroids[torch.from_numpy(codes[0, :bands])]
+    np.testing.assert_array_equal(semantic[:, 0], column.ravel().numpy())
+    features = torch.from_numpy(codec.features(wave)).T.reshape(-1, width)
+    np.testing.assert_array_equal(model.semantic.encode(features).numpy(), codes[0])

@@ -6,9 +6,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import load, run, score
+    from bench.api import load, probe, robustness, run, score, token_statistics
 
-__all__ = ["load", "run", "score"]
+__all__ = ["load", "probe", "robustness", "run", "score", "token_statistics"]
 __version__ = "0.1.0"
 
 

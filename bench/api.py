@@ -9,6 +9,7 @@ Example:
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bench.clips import Clip, parse_domain, select
 from bench.datasets import load_catalog
@@ -18,6 +19,9 @@ from bench.plan import DEFAULT_CODECS, Plan, expand_codec_ids, make_plan
 from bench.results import Results
 from bench.runner import Execution, Progress, run_plan
 from bench.scoring import score_folders
+
+if TYPE_CHECKING:
+    from bench.analysis.output import Analysis
 
 
 def load(path: str | Path) -> Results:
@@ -148,3 +152,102 @@ def score(
         execution=execution or Execution(),
         progress=progress,
     )
+
+
+def probe(
+    tasks: Sequence[str] | None = None,
+    codecs: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    **options: Any,
+) -> "Analysis":
+    """Train small classifiers on codecs' tokens and reconstructions.
+
+    Args:
+        tasks: Task names; None: the three bundled ones, which need no download.
+        codecs: Codec ids; None: those of the command.
+        out: A run's folder; written to ``out/analysis/probes``.
+        **options: As in :func:`bench.probes.run.probe`.
+
+    Returns:
+        ``tables["probes"]`` and ``tables["probe_tasks"]``: tidy tables.
+
+    Raises:
+        UsageError: If a name is unknown.
+        DatasetError: If a task's audio is not there.
+    """
+    from bench.probes import run as probes
+
+    chosen = probes.DEFAULT_TASKS if tasks is None else tasks
+    return probes.probe(
+        chosen, probes.DEFAULT_CODECS if codecs is None else codecs, out=out, **options
+    )
+
+
+def token_statistics(
+    dataset: str | Path = "demo",
+    codecs: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    domains: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> "Analysis":
+    """Tell what codecs' tokens are like, and write it to ``out/analysis/tokens``.
+
+    Args:
+        dataset: Name in datasets.yaml, or a folder of audio.
+        codecs: Codec ids; None: those of the command.
+        out: A run's folder.
+        domains: Keep clips of these domains only.
+        limit: Keep that many clips of each domain.
+        seed: Of everything random.
+        **options: As in :func:`bench.analysis.run.token_statistics`.
+
+    Returns:
+        ``tables["tokens"]``, ``["token_information"]``, ``["token_stability"]``,
+        ``["generations"]``: tidy tables.
+
+    Raises:
+        UsageError: If a name is unknown or nothing is selected.
+    """
+    from bench.analysis import run as analysis
+
+    clips = find_clips(dataset, domains=domains, limit=limit, seed=seed)
+    chosen = analysis.TOKEN_CODECS if codecs is None else codecs
+    return analysis.token_statistics(clips, chosen, out=out, seed=seed, **options)
+
+
+def robustness(
+    dataset: str | Path = "demo",
+    codecs: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    domains: Sequence[str] | None = None,
+    limit: int | None = 3,
+    seed: int = 0,
+    **options: Any,
+) -> "Analysis":
+    """Damage payloads and measure what is left; write it to ``out/analysis/robustness``.
+
+    Args:
+        dataset: Name in datasets.yaml, or a folder of audio.
+        codecs: Codec ids; None: those of the command.
+        out: A run's folder.
+        domains: Keep clips of these domains only.
+        limit: Keep that many clips of each domain.
+        seed: Of everything random.
+        **options: As in :func:`bench.analysis.run.robustness`.
+
+    Returns:
+        ``tables["robustness"]`` and ``tables["long_audio"]``: tidy tables.
+
+    Raises:
+        UsageError: If a name is unknown or nothing is selected.
+    """
+    from bench.analysis import run as analysis
+
+    clips = find_clips(dataset, domains=domains, limit=limit, seed=seed)
+    chosen = analysis.ROBUSTNESS_CODECS if codecs is None else codecs
+    return analysis.robustness(clips, chosen, out=out, seed=seed, **options)

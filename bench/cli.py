@@ -74,6 +74,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_list,
         _add_doctor,
         _add_fetch,
+        _add_probe,
+        _add_tokens,
+        _add_robustness,
     ):
         add(commands)
     return parser, set(commands.choices)
@@ -260,6 +263,82 @@ def _add_fetch(commands: Commands) -> None:
     parser.add_argument("name", help="name in datasets.yaml")
     parser.add_argument("--datasets-file", type=Path, help="YAML file with more datasets")
     parser.add_argument("--data", type=Path, help="data folder (default: $CODECBENCH_DATA)")
+
+
+def _add_probe(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "probe",
+        "bench.probes.command:probe",
+        "train small classifiers on codecs' tokens and reconstructions",
+        "probe --tasks esc10 --codecs lyra@6kbps,mimi@8cb,noise --limit 20 --out runs/first",
+    )
+    add = parser.add_argument
+    add("--tasks", type=_names, help="task names (default: the three bundled ones)")
+    add("--list", action="store_true", help="show the tasks and end")
+    add("--codecs", type=_names, help="codec ids; a family alone means its usual points")
+    note = "of embedding, features, reconstruction, log-mel (default: all)"
+    add("--representations", type=_names, help=note)
+    add("--folder", type=Path, help="of the audio, instead of where the task file says")
+    add("--data", type=Path, help="folder of all datasets (default: $CODECBENCH_DATA)")
+    add("--tasks-file", type=Path, help="YAML file with more tasks (docs/probes.md)")
+    add("--limit", type=_positive, help="at most that many clips of each label and fold")
+    add("--seeds", type=_positive, default=3, help="MLP probes from as many seeds (default: 3)")
+    add("--seed", type=int, default=0, help="the first of them (default: 0)")
+    add("--out", type=Path, default=DEFAULT_OUT, help="a run's folder (default: %(default)s)")
+    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--plain", action="store_true", help="progress as lines, also on a terminal")
+
+
+def _add_tokens(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "tokens",
+        "bench.analysis.command:tokens",
+        "tell what codecs' tokens are like: rate, entropy, use, stability",
+        "tokens --codecs lyra@3.2kbps,mimi@8cb --domains speech --out runs/first",
+    )
+    _add_analysis(parser)
+    add = parser.add_argument
+    note = "clips of each domain that are shifted, changed and coded again (default: 4)"
+    add("--stability-limit", type=_positive, default=4, metavar="N", help=note)
+
+
+def _add_robustness(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "robustness",
+        "bench.analysis.command:robustness",
+        "damage payloads and tell what is left: bit flips, lost frames, long files",
+        "robustness --codecs opus@12kbps,lyra@3.2kbps --metrics stoi --bit-flips 1e-4,1e-3",
+    )
+    _add_analysis(parser)
+    add = parser.add_argument
+    note = "of bits flipped (default: 0.0001,0.001,0.01)"
+    add("--bit-flips", type=_rates, metavar="RATES", help=note)
+    note = "of frames or packets lost, alone and in bursts (default: 0.01,0.05,0.1,0.2)"
+    add("--losses", type=_rates, metavar="RATES", help=note)
+    add("--draws", type=_positive, default=1, help="damage each clip that often (default: 1)")
+    parser.set_defaults(limit=3)
+
+
+def _add_analysis(parser: argparse.ArgumentParser) -> None:
+    """Add what the analyses of tokens and of damage have in common."""
+    add = parser.add_argument
+    _add_selection(parser)
+    add("--out", type=Path, default=DEFAULT_OUT, help="a run's folder (default: %(default)s)")
+    add("--device", default="cpu", help="where neural codecs run: cpu, cuda, cuda:1 ...")
+    add("--plain", action="store_true", help="progress as lines, also on a terminal")
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < rate <= 0.5 for rate in found):
+        raise argparse.ArgumentTypeError(f"expected rates above 0, up to 0.5, got {text!r}")
+    return found
 
 
 def _names(text: str) -> list[str]:

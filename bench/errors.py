@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CODEC_ERROR = "codec_error"
     NO_RECONSTRUCTION = "no_reconstruction"
     NOT_CODED_HERE = "not_coded_here"
+    NOT_FOR_CODEC = "not_for_codec"
     # the machine
     TIMEOUT = "timeout"
     WORKER_DIED = "worker_died"
@@ -56,6 +57,7 @@ SKIP_REASONS = frozenset(
         Reason.NO_CORRELATION,  # a codec that does not keep the waveform has no delay to measure
         Reason.METRIC_UNAVAILABLE,
         Reason.CODEC_UNAVAILABLE,
+        Reason.NOT_FOR_CODEC,  # a codec without frames, codebooks or embeddings to look at
         Reason.NOT_CODED_HERE,  # a recording has no bitrate, time or memory to measure
     }
 )

@@ -15,6 +15,7 @@ import bench
 PACKAGES = (
     "numpy",
     "scipy",
+    "scikit-learn",
     "soxr",
     "soundfile",
     "av",

@@ -27,14 +27,13 @@ from bench.audio import (
     LENGTH_TOLERANCE_S,
     Audio,
     Samples,
-    fit_length,
     quantize_24bit,
     read_audio,
     resample,
-    to_channels,
     write_flac,
 )
 from bench.clips import Clip
+from bench.coding import from_codec, to_codec
 from bench.errors import MeasureError, Reason, Status
 from bench.metrics import Pair, Signal
 from bench.store import Coding, CodingKey, Score
@@ -229,15 +228,7 @@ def _codec(codec_id: str, device: str) -> Codec:
 
 def _prepare(codec: Codec, item: CodingItem) -> _Prepared:
     reference = item.clip.read()
-    spec = codec.spec
-    rate = spec.sample_rate or reference.sample_rate
-    channels = spec.channels or reference.samples.shape[0]
-    wave = resample(to_channels(reference.samples, channels), reference.sample_rate, rate)
-    if wave.shape[1] == 0:
-        raise MeasureError(
-            Reason.TOO_SHORT, f"{reference.samples.shape[1]} samples leave none at {rate} Hz"
-        )
-    return _Prepared(item, reference, wave)
+    return _Prepared(item, reference, to_codec(codec.spec, reference))
 
 
 def _code_batch(codec: Codec, batch: Sequence[_Prepared]) -> list[Coding]:
@@ -282,24 +273,14 @@ def _finish(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
 
 def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
     reference = prepared.reference
-    wave = np.asarray(coded.decoded, dtype=np.float32)
-    if wave.ndim != 2 or not np.isfinite(wave).all():
-        raise CodecError(
-            f"{codec.spec.codec_id} decoded to shape {wave.shape} with "
-            f"{np.count_nonzero(~np.isfinite(wave))} NaN or infinite samples; "
-            "expected finite [channels, samples]"
-        )
-    rate = codec.spec.sample_rate or reference.sample_rate
-    missing = max(0, prepared.wave.shape[1] - wave.shape[1])
-    wave = fit_length(wave, prepared.wave.shape[1], rate)
-    back = resample(wave, rate, reference.sample_rate)
-    back = fit_length(back, reference.samples.shape[1], reference.sample_rate)
+    sent = prepared.wave.shape[1]
+    back = from_codec(codec.spec, coded.decoded, sent, reference)
     write_flac(prepared.item.output, quantize_24bit(back), reference.sample_rate)
     row = Coding(
         prepared.item.key,
         Status.OK,
         duration_s=reference.duration_s,
-        missing_samples=missing,
+        missing_samples=max(0, sent - coded.decoded.shape[1]),
         clipped_samples=int(np.count_nonzero(np.abs(back) > 1.0)),
     )
     if coded.encoded.recorded:  # somebody else coded it: no bitrate, time or memory to measure

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
+Codes = NDArray[np.int64]
 Option = str | int | float | bool
 
 
@@ -62,6 +63,21 @@ class Encoded:
     def measured_kbps(self, duration_s: float) -> float:
         """Return the kilobits per second of code that ``duration_s`` seconds really cost."""
         return 8 * (len(self.payload) - self.overhead_bytes) / duration_s / 1000
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """The tokens of one codebook in the order in which they are sent.
+
+    Attributes:
+        name: Such as ``cb0`` or ``semantic``.
+        tokens: Integers ``[n]`` in ``[0, codebook_size)``.
+        codebook_size: Entries of the codebook.
+    """
+
+    name: str
+    tokens: Codes
+    codebook_size: int
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,8 @@ class Codec(ABC):
             codec without operating points. Others may be accepted.
         kind: See :class:`CodecSpec`.
         batch_size: How many clips ``encode_batch`` and ``decode_batch`` like to get at once.
+        embed_streams: What ``embed`` can give; empty where it gives nothing.
+        carries_codes: Whether ``with_codes`` works.
     """
 
     family: ClassVar[str]
@@ -137,6 +155,8 @@ class Codec(ABC):
     points: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[Literal["neural", "classical", "anchor"]]
     batch_size: int = 1
+    embed_streams: ClassVar[tuple[str, ...]] = ()
+    carries_codes: ClassVar[bool] = False
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -190,6 +210,53 @@ class Codec(ABC):
         return [
             self.decode(payload, seed=seed) for payload, seed in zip(payloads, seeds, strict=True)
         ]
+
+    # What follows is optional: it lets probes, token statistics and loss tests look inside.
+
+    @property
+    def positions_per_moment(self) -> int:
+        """How many neighbours along ``T`` of the codes stand for one moment (its bands)."""
+        return 1
+
+    def embed(self, codes: Codes, stream: str = "all") -> NDArray[np.float32]:
+        """Return what the quantizer gives the decoder for codes ``[K, T]``, as ``[D, T']``.
+
+        Time is the last axis; ``T'`` is ``T`` unless codes of one moment are joined.
+
+        Args:
+            codes: Of one clip, ``Encoded.codes``.
+            stream: One of ``embed_streams``: ``all``; ``first``, the first codebook only;
+                ``semantic``, the semantic codebook only, where there is one by that name.
+
+        Raises:
+            CodecError: If this codec or stream has no embeddings.
+        """
+        known = ", ".join(self.embed_streams) or "no embeddings"
+        raise CodecError(f"{self.spec.codec_id} has {known}, not the stream {stream!r}")
+
+    def features(self, wave: Wave) -> NDArray[np.float32] | None:
+        """Return what is quantized, of a waveform ``[C, N]``, as ``[D, T']``; None: not known.
+
+        The ceiling of ``embed``: the same representation before the codebooks.
+        """
+        return None
+
+    def token_streams(self, codes: Codes) -> tuple[TokenStream, ...]:
+        """Return codes ``[K, T]`` as one stream per codebook.
+
+        A codec whose codebooks have different rates says here which rows are one codebook.
+        """
+        sizes = self.spec.codebook_sizes
+        pairs = zip(codes, sizes, strict=True)
+        return tuple(TokenStream(f"cb{k}", row, size) for k, (row, size) in enumerate(pairs))
+
+    def with_codes(self, payload: bytes, codes: Codes) -> bytes:
+        """Return ``payload`` with codes ``[K, T]`` in place of its own, all else kept.
+
+        Raises:
+            CodecError: If the codec cannot, or the codes are not of the payload's shape.
+        """
+        raise CodecError(f"{self.spec.codec_id} cannot put codes into a payload")
 
 
 def nominal_kbps(frame_rate: float, codebook_sizes: Sequence[int]) -> float:

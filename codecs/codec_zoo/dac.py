@@ -66,6 +66,13 @@ class Dac44(NeuralCodec):
         missing = codes.shape[-1] * self._layout.hop_samples - waves.shape[-1]
         return torch.nn.functional.pad(waves, (missing, 0))[:, None]
 
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = self._model.quantizer.from_codes(codes)[0]
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        return self._seen_after(self._model.encoder, wave)
+
 
 class Dac24(Dac44):
     """DAC at 24 kHz; 75 frames a second of up to 32 x 10 bits."""

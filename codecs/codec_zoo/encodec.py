@@ -148,6 +148,13 @@ class Encodec24(NeuralCodec):
         ).audio_values
         return waves
 
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = self._model.quantizer.decode(codes.transpose(0, 1))
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        return self._seen_after(self._model.encoder, wave)
+
     def _scales(self, clips: Sequence[Clip], chunks: int) -> "list[torch.Tensor | None]":
         """Return the scales of each chunk ``[B, 1]``."""
         import torch

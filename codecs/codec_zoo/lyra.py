@@ -86,6 +86,8 @@ class Lyra(Codec):
     summary = "Lyra v2 (SoundStream) for speech at 16 kHz; 1, 1.4 and 2 kbps are not released rates"
     points = ("1kbps", "1.4kbps", "2kbps", "3.2kbps", "6kbps", "9.2kbps")
     kind = "neural"
+    embed_streams = ("all", "first")
+    carries_codes = True
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -134,17 +136,15 @@ class Lyra(Codec):
 
     def encode(self, wave: Wave) -> Encoded:
         wave = checked_wave(wave, self.spec)
-        samples = wave.shape[1]
-        padded = np.pad(wave[0], (0, -samples % FRAME_SAMPLES)).reshape(-1, 1, FRAME_SAMPLES)
         network, quantize = self._network(ENCODER), self._quantizer("encode")
         stages = np.int32(self._stages)
         frames = [
             quantize(input_frames=network(frame), num_quantizers=stages)["output_0"].ravel()
-            for frame in padded
+            for frame in _frames(wave)
         ]
         codes = np.stack(frames, axis=1)[: self._stages].astype(np.int64)  # [K, T]
         packed = pack_codes(codes)
-        payload = PacketStream((packed,), samples).pack()
+        payload = PacketStream((packed,), wave.shape[1]).pack()
         return Encoded(payload, overhead_bytes=len(payload) - len(packed), codes=codes)
 
     def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
@@ -157,6 +157,28 @@ class Lyra(Codec):
         blocks = [network(dequantize(encoding_indices=one)["output_0"]) for one in indices]
         wave = np.concatenate(blocks, axis=1)[:, : stream.samples]
         return np.ascontiguousarray(wave, dtype=np.float32)
+
+    def embed(self, codes: Codes, stream: str = "all") -> NDArray[np.float32]:
+        if stream not in self.embed_streams:
+            return super().embed(codes, stream)
+        stages = 1 if stream == "first" else self._stages
+        indices = np.full((codes.shape[1], MAX_STAGES, 1, 1), UNUSED, dtype=np.int32)
+        indices[:, :stages, 0, 0] = codes[:stages].T
+        dequantize = self._quantizer("decode")
+        frames = [dequantize(encoding_indices=one)["output_0"].ravel() for one in indices]
+        return np.stack(frames, axis=1)
+
+    def features(self, wave: Wave) -> NDArray[np.float32]:
+        wave = checked_wave(wave, self.spec)
+        network = self._network(ENCODER)
+        return np.stack([network(frame).ravel() for frame in _frames(wave)], axis=1)
+
+    def with_codes(self, payload: bytes, codes: Codes) -> bytes:
+        samples = unpack(payload).samples
+        wanted = (self._stages, -(-samples // FRAME_SAMPLES))
+        if codes.shape != wanted:
+            raise CodecError(f"{self.spec.codec_id}: expected codes {wanted}, got {codes.shape}")
+        return PacketStream((pack_codes(codes),), samples).pack()
 
     def _network(self, name: str) -> "_Network":
         """Return one of the two networks with state, in its first state."""
@@ -191,6 +213,12 @@ class _Network:
         self._interpreter.invoke()
         out: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
         return out
+
+
+def _frames(wave: Wave) -> NDArray[np.float32]:
+    """Return ``[1, N]`` as frames ``[T, 1, FRAME_SAMPLES]``, the last one filled with zeros."""
+    missing = -wave.shape[1] % FRAME_SAMPLES
+    return np.pad(wave[0], (0, missing)).reshape(-1, 1, FRAME_SAMPLES)
 
 
 def pack_codes(codes: Codes) -> bytes:

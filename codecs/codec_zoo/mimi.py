@@ -50,3 +50,12 @@ class Mimi(NeuralCodec):
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values
         return waves
+
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = self._model.quantizer.decode(codes)
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        layers = dict(self._model.named_modules())  # it moved between versions of transformers
+        name = next(name for name in layers if name.rpartition(".")[2] == "downsample")
+        return self._seen_after(layers[name], wave)

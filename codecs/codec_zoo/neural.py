@@ -135,6 +135,8 @@ class NeuralCodec(Codec):
     package: ClassVar[str] = "transformers"
     adapter_version: ClassVar[str] = "1"
     stochastic: ClassVar[bool] = False
+    embed_streams = ("all", "first")
+    carries_codes = True
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -190,6 +192,17 @@ class NeuralCodec(Codec):
     @abstractmethod
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         """Decode clips of the same number of samples to ``[B, C, N]``, ``N`` at least that."""
+
+    @abstractmethod
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        """Return what the decoder gets for codes ``[1, k, T]``, as ``[1, D, T']``.
+
+        ``k`` is 1 where only the first codebook is wanted.
+        """
+
+    @abstractmethod
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        """Return what is quantized of a clip ``[1, C, N]``, as ``[1, D, T']``."""
 
     # The contract.
 
@@ -255,6 +268,56 @@ class NeuralCodec(Codec):
 
     def decode(self, payload: bytes, *, seed: int = 0) -> Wave:
         return self.decode_batch([payload], seeds=[seed])[0]
+
+    def embed(self, codes: Codes, stream: str = "all") -> NDArray[np.float32]:
+        import torch
+
+        if stream not in self.embed_streams:
+            return super().embed(codes, stream)
+        chosen = self._first_codebook(codes) if stream == "first" else codes
+        with exact_math():
+            batch = torch.from_numpy(np.ascontiguousarray(chosen)[None]).to(self._device)
+            found: NDArray[np.float32] = self._dequantize(batch)[0].float().cpu().numpy()
+        return found
+
+    def _first_codebook(self, codes: Codes) -> Codes:
+        """Return the rows ``[k, T]`` that belong to the first codebook."""
+        return codes[:1]
+
+    def features(self, wave: Wave) -> NDArray[np.float32]:
+        import torch
+
+        wave = checked_wave(wave, self.spec)
+        with exact_math():
+            batch = torch.from_numpy(wave[None]).to(self._device, self._torch_dtype)
+            found: NDArray[np.float32] = self._latents_of(batch)[0].float().cpu().numpy()
+        return found
+
+    def _seen_after(self, layer: Any, wave: "torch.Tensor") -> "torch.Tensor":
+        """Return what a layer gave while a clip was encoded; chunks are joined along time."""
+        import torch
+
+        seen: list[torch.Tensor] = []
+        hook = layer.register_forward_hook(lambda *call: seen.append(call[2]))
+        try:
+            self._analyse(wave)
+        finally:
+            hook.remove()
+        return torch.cat(seen, dim=-1)
+
+    def with_codes(self, payload: bytes, codes: Codes) -> bytes:
+        stream = unpack(payload)
+        coded = self._unpack(b"".join(stream.packets), stream.samples)
+        frames = coded.codes.shape[1]
+        if codes.shape[0] != self._codebooks or not 0 < codes.shape[1] <= frames:
+            raise CodecError(
+                f"{self.spec.codec_id}: expected codes [{self._codebooks}, {frames}], "
+                f"got {list(codes.shape)}"
+            )
+        # A model may send frames that stand for its filling only; those stay.
+        whole = np.concatenate([codes, coded.codes[:, codes.shape[1] :]], axis=1)
+        body = self._pack(Coded(whole, coded.scales))
+        return PacketStream((body,), stream.samples).pack()
 
     def _encoded(self, coded: Coded, samples: int) -> Encoded:
         body = self._pack(coded)

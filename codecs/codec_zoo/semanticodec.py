@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codec_zoo.base import (
     Codec,
     CodecError,
     CodecSpec,
     CodecUnavailableError,
+    Codes,
     Encoded,
     Option,
+    TokenStream,
     Wave,
     checked_wave,
     format_codec_id,
@@ -38,6 +41,8 @@ from codec_zoo.base import (
 from codec_zoo.huggingface import HubModel
 
 if TYPE_CHECKING:
+    import torch
+
     from semanticodec import SemantiCodec
     from semanticodec.config import SemantiCodecConfig
     from semanticodec.settings import DecodeSettings
@@ -69,6 +74,8 @@ class SemantiCodecAdapter(Codec):
     )
     kind: ClassVar[Literal["neural", "classical", "anchor"]] = "neural"
     batch_size = 4
+    embed_streams = ("all", "semantic")
+    carries_codes = True
 
     def __init__(
         self,
@@ -141,6 +148,68 @@ class SemantiCodecAdapter(Codec):
         except StreamError as error:
             raise CodecError(str(error)) from error
         return [np.asarray(wave[0], dtype=np.float32) for wave in waves]  # [1, C, N] -> [C, N]
+
+    def embed(self, codes: Codes, stream: str = "all") -> NDArray[np.float32]:
+        """Return code vectors ``[bands * D, columns]``; the bands of one moment are joined.
+
+        A time average must not run over frequency: a column's tokens stand for its bands.
+        """
+        import torch
+
+        if stream not in self.embed_streams:
+            return super().embed(codes, stream)
+        model = self._codec.model
+        semantic, acoustic = torch.from_numpy(np.ascontiguousarray(codes)).to(model.device)
+        with torch.inference_mode():
+            vectors = [model.semantic.decode(semantic)]  # [L, D]
+            if stream == "all":
+                vectors.append(model.acoustic.decode(acoustic))
+            return self._by_column(torch.cat(vectors, -1))
+
+    def features(self, wave: Wave) -> NDArray[np.float32]:
+        """Return what is quantized, ``[bands * D, columns]``: of the released model, AudioMAE's."""
+        import torch
+
+        from semanticodec.encoding import WindowCutter, num_positions
+
+        wave = checked_wave(wave, self.spec)
+        model = self._codec.model
+        with torch.inference_mode():
+            cutter = WindowCutter(model)
+            samples = torch.from_numpy(wave[0]).to(model.device)
+            windows = [*cutter.push(samples), *cutter.finish()]
+            found = torch.cat([model.represent(window[None])[0] for window in windows])
+        return self._by_column(found[: num_positions(wave.shape[1], model.config)])
+
+    def _by_column(self, vectors: "torch.Tensor") -> NDArray[np.float32]:
+        """Return vectors of positions ``[L, D]`` as ``[bands * D, columns]``."""
+        bands = self.positions_per_moment
+        columns: NDArray[np.float32] = (
+            vectors.reshape(-1, bands * vectors.shape[1]).T.float().cpu().numpy()
+        )
+        return np.ascontiguousarray(columns)
+
+    @property
+    def positions_per_moment(self) -> int:
+        return self._config.grid[1]
+
+    def token_streams(self, codes: Codes) -> tuple[TokenStream, ...]:
+        sizes = self.spec.codebook_sizes
+        named = zip(("semantic", "acoustic"), codes, sizes, strict=True)
+        return tuple(TokenStream(name, row, size) for name, row, size in named)
+
+    def with_codes(self, payload: bytes, codes: Codes) -> bytes:
+        import torch
+
+        from semanticodec.tokens import Tokens
+
+        own = Tokens.from_bytes(payload)
+        if codes.T.shape != own.codes.shape[1:]:
+            raise CodecError(
+                f"{self.spec.codec_id}: expected codes {list(own.codes[0].T.shape)}, "
+                f"got {list(codes.shape)}"
+            )
+        return Tokens(torch.from_numpy(codes.T[None].copy()), own.header).to_bytes()
 
     def warm_up(self) -> None:
         assert self._codec

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from codec_zoo.base import CodecError, CodecUnavailableError, Encoded
+from codec_zoo.base import CodecError, CodecUnavailableError, Encoded, TokenStream
 from codec_zoo.bitpacking import Codes
 from codec_zoo.huggingface import HubModel, weight_files
 from codec_zoo.neural import Clip, Coded, Layout, NeuralCodec
@@ -112,6 +112,31 @@ class Snac24(NeuralCodec):
         levels = self._model.encode(waves)  # of each codebook [B, T * repeats]
         clips = zip(*(level.split(1) for level in levels), strict=True)
         return [Coded(self._layout.interleave(clip)) for clip in clips]
+
+    def _first_codebook(self, codes: Codes) -> Codes:
+        return codes[: self._layout.repeats[0]]
+
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        levels = self._layout.deinterleave(codes[0].cpu().numpy())
+        layers = self._model.quantizer.quantizers
+        found = torch.zeros(())
+        for layer, level in zip(layers, levels, strict=True):
+            if level.size:  # only the first level is there where only that is wanted
+                indices = torch.from_numpy(level.copy())[None].to(codes.device)
+                vectors = layer.out_proj(layer.decode_code(indices))
+                found = found.to(vectors) + vectors.repeat_interleave(layer.stride, dim=-1)
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        return self._seen_after(self._model.encoder, wave)
+
+    def token_streams(self, codes: Codes) -> tuple[TokenStream, ...]:
+        """Return one stream per codebook, each at its own rate."""
+        size = self._layout.codebook_size
+        levels = self._layout.deinterleave(codes)
+        return tuple(TokenStream(f"cb{k}", level, size) for k, level in enumerate(levels))
 
     def _encoded(self, coded: Coded, samples: int) -> Encoded:
         """Leave out of ``codes``, not of the payload, what stands for the filling only."""

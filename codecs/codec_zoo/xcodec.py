@@ -76,3 +76,10 @@ class Xcodec(NeuralCodec):
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values
         return waves
+
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = self._model.quantizer.decode(codes.transpose(0, 1))
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        return self._seen_after(self._model.fc, wave).transpose(1, 2)  # [1, T, D] -> [1, D, T]

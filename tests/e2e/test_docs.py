@@ -37,3 +37,23 @@ def test_the_metric_of_the_guide(tmp_path, monkeypatch):
     signal = metrics.Signal(wave, 16000)
     pair = metrics.Pair(signal, signal, "sound")
     assert metrics.create("my_metrics:Clipping")(pair).value == pytest.approx(1.0)
+
+
+def test_probes_of_the_guide(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(python_block("docs/probes.md", "bench.probe("), "docs/probes.md", "exec"), names)
+    table = names["table"].set_index(["codec", "probe"])["accuracy"]
+    assert table["opus@6kbps", "linear"] > 0.8 > 0.4 > table["noise", "linear"]
+    assert "chance" in capsys.readouterr().out
+
+
+def test_robustness_of_the_guide(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    block = python_block("docs/robustness.md", "bench.robustness(")
+    exec(compile(block, "docs/robustness.md", "exec"), names)
+    curve = names["curve"].query("codec == 'mulaw@8khz' and damage in ['none', 'bit-flip']")
+    stoi = curve[curve["metric"] == "stoi"].set_index("rate")["mean"]
+    assert stoi[0.0] > stoi[0.001] > stoi[0.01]
+    assert "not_for_codec" in capsys.readouterr().out

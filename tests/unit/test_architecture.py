@@ -40,6 +40,12 @@ ALLOWED = {
         "bench.errors",
     ),
     "bench.fetch": ("bench.archives", "bench.datasets", "bench.download", "bench.errors"),
+    "bench.coding": ("bench.audio", "bench.errors", "codec_zoo"),
+    "bench.analysis.entropy": (),
+    "bench.analysis.damage": ("codec_zoo",),
+    "bench.probes.made": (),
+    "bench.probes.logmel": ("bench.audio", "bench.metrics.functional"),
+    "bench.probes.probing": ("bench.probes.tasks", "bench.stats"),
     "bench": ("bench", "codec_zoo"),
 }
 #: Third-party packages that would make a cheap part dear.
@@ -48,6 +54,8 @@ FORBIDDEN = {
     "bench.reporting": ("torch",),
     "bench.results": ("torch",),
     "bench.metrics": ("torch", "torchaudio", "librosa"),
+    "bench.analysis": ("torch",),
+    "bench.probes": ("torch",),
     "": ("torchaudio", "timm", "einops", "librosa"),
 }
 

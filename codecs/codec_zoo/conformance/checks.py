@@ -13,6 +13,7 @@ import numpy as np
 
 from codec_zoo.base import Codec, CodecError, Encoded, Wave, nominal_kbps
 from codec_zoo.conformance import signals
+from codec_zoo.conformance.inside import shows_its_inside
 from codec_zoo.conformance.measures import (
     ENVELOPE_CORRELATED,
     Lag,
@@ -555,6 +556,7 @@ CHECKS: dict[str, CheckFunction] = {
     "takes clips of other rates": takes_clips_of_other_rates,
     "bitrate as declared": bitrate_as_declared,
     "codes match codebooks": codes_match_codebooks,
+    "shows its inside": shows_its_inside,
     "quality follows bitrate": quality_follows_bitrate,
     "survives damage": survives_damage,
 }

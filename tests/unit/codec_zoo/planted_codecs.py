@@ -6,6 +6,7 @@ Not a test module: conformance imports it, also in a fresh process.
 import os
 import struct
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -193,6 +194,54 @@ class WrongCodebooks(Good):
     @property
     def spec(self):
         return CodecSpec(**{**vars(super().spec), "codebook_sizes": (1024, 1024)})
+
+
+class Shows(Good):
+    """Keeps the optional part of the contract: each sample of a frame is a codebook."""
+
+    embed_streams = ("all",)
+    carries_codes = True
+
+    @property
+    def width(self):
+        return round(self.kbps / 16)
+
+    @property
+    def spec(self):
+        return CodecSpec(**{**vars(super().spec), "codebook_sizes": (2**self.width,) * FRAME})
+
+    def encode(self, wave):
+        encoded = super().encode(wave)
+        bits = np.unpackbits(np.frombuffer(encoded.payload, np.uint8, offset=4))
+        codes = bits.reshape(-1, self.width) @ (1 << np.arange(self.width, dtype=np.int64)[::-1])
+        return replace(encoded, codes=codes.reshape(-1, FRAME).T)
+
+    def embed(self, codes, stream="all"):
+        return codes.astype(np.float32)
+
+    def with_codes(self, payload, codes):
+        flat = codes.T.reshape(-1, 1).astype(np.uint8)
+        return payload[:4] + np.packbits(np.unpackbits(flat, axis=1)[:, -self.width :]).tobytes()
+
+
+class EmbedsNothing(Shows):
+    def embed(self, codes, stream="all"):
+        return np.zeros(codes.shape, np.float32)
+
+
+class EmbedsDouble(Shows):
+    def embed(self, codes, stream="all"):
+        return codes.astype(np.float64)
+
+
+class LosesAStream(Shows):
+    def token_streams(self, codes):
+        return super().token_streams(codes)[:-1]
+
+
+class KeepsItsCodes(Shows):
+    def with_codes(self, payload, codes):
+        return payload
 
 
 class RandomEncoder(Good):

@@ -1,0 +1,1 @@
+"""What tokens are like and what damage does to them: statistics, stability, robustness."""

@@ -1,0 +1,109 @@
+"""Fit a small classifier on one part of a task and ask it about the other.
+
+Two probes, as in the paper's protocol (HEAR's): ``linear``, multinomial logistic regression, and
+``mlp``, two linear layers with a rectifier between. Their settings are fixed and the same for
+every codec; vectors are brought to zero mean and unit variance by the training part.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.probes.tasks import Split
+from bench.stats.bootstrap import Interval, mean_interval, ratio_interval
+
+#: Raised by every change that moves an accuracy.
+VERSION = "1"
+PROBES = ("linear", "mlp")
+#: Units between the two layers; passes over the training part; L2 penalty.
+HIDDEN, MOST_EPOCHS, MLP_PENALTY = 128, 300, 1e-3
+#: Inverse strength of the penalty of the linear probe.
+LINEAR_C = 1.0
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How often a probe was right.
+
+    Attributes:
+        correct: Share of seeds in which each clip was told rightly, ``[n]``, of the clips asked.
+        by_seed: Accuracy of each seed.
+        interval: Accuracy over clips and seeds with its bootstrap interval: over groups where the
+            task has groups, since clips of one speaker are not independent, else over clips.
+    """
+
+    correct: NDArray[np.float64]
+    by_seed: tuple[float, ...]
+    interval: Interval
+
+
+def run_probe(
+    vectors: NDArray[np.float32],
+    labels: NDArray[Any],
+    groups: Sequence[str],
+    splits: Sequence[Split],
+    kind: str,
+    *,
+    seeds: int = 3,
+    seed: int = 0,
+) -> ProbeResult:
+    """Return how well labels are told from vectors.
+
+    Args:
+        vectors: ``[n, D]``, finite.
+        labels: ``[n]``.
+        groups: ``[n]``; empty texts where the task has none.
+        splits: Training and test indices.
+        kind: One of :data:`PROBES`.
+        seeds: How many probes are trained from different beginnings; the linear one has only one.
+        seed: Of the first.
+    """
+    count = seeds if kind == "mlp" else 1
+    answers = np.full((count, len(labels)), np.nan)
+    for number in range(count):
+        for train, test in splits:
+            told = _fit(kind, seed + number, vectors[train], labels[train]).predict(vectors[test])
+            answers[number, test] = told == labels[test]
+    asked = np.flatnonzero(~np.isnan(answers[0]))
+    correct = answers[:, asked].mean(axis=0)
+    by_seed = tuple(float(row) for row in answers[:, asked].mean(axis=1))
+    return ProbeResult(correct, by_seed, _interval(correct, [groups[i] for i in asked]))
+
+
+def _fit(kind: str, seed: int, vectors: NDArray[np.float32], labels: NDArray[Any]) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if kind == "linear":
+        probe = LogisticRegression(C=LINEAR_C, max_iter=1000)
+    else:
+        probe = MLPClassifier((HIDDEN,), alpha=MLP_PENALTY, max_iter=MOST_EPOCHS, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is fixed
+        return make_pipeline(StandardScaler(), probe).fit(vectors.astype(np.float64), labels)
+
+
+def _interval(correct: NDArray[np.float64], groups: Sequence[str]) -> Interval:
+    if not all(groups):
+        return mean_interval(correct)
+    names = np.array(groups)
+    members = [correct[names == name] for name in sorted(set(groups))]
+    found = ratio_interval([one.sum() for one in members], [len(one) for one in members])
+    return Interval(found.estimate, found.low, found.high, len(correct))
+
+
+def chance(labels: NDArray[Any], splits: Sequence[Split]) -> float:
+    """Return the accuracy of always naming the most frequent label of the training part."""
+    hits, asked = 0, 0
+    for train, test in splits:
+        names, counts = np.unique(labels[train], return_counts=True)
+        hits += np.count_nonzero(labels[test] == names[counts.argmax()])
+        asked += len(test)
+    return hits / asked

@@ -45,3 +45,10 @@ class WavTokenizer(NeuralCodec):
     def _synthesise(self, clips: Sequence[Clip]) -> "torch.Tensor":
         waves: torch.Tensor = self._model.decode(self._codes_of(clips)).audio_values
         return waves
+
+    def _dequantize(self, codes: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = self._model.encoder_model.quantizer.decode(codes[:, 0])
+        return found
+
+    def _latents_of(self, wave: "torch.Tensor") -> "torch.Tensor":
+        return self._seen_after(self._model.encoder_model.encoder, wave)

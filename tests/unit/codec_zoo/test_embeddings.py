@@ -93,8 +93,9 @@ def by_decoder(codec: Any) -> tuple[Any, bool]:
     if family == "mimi":
         layers = dict(model.named_modules())
         return layers[next(name for name in layers if name.endswith("upsample"))], False
-    name = {"xcodec": "fc2", "xcodec2": "acoustic_decoder"}.get(family, "decoder")
-    return getattr(model, name), family in ("xcodec", "xcodec2")
+    names = {"xcodec": "fc2", "xcodec2": "acoustic_decoder", "neucodec": "acoustic_decoder"}
+    name = {**names, "wavtokenizer": "backbone"}.get(family, "decoder")
+    return getattr(model, name), family in names
 
 
 @pytest.mark.parametrize("family", [name for name in NEURAL if name != "encodec-48khz"])
@@ -125,6 +126,8 @@ def requantized(codec: Any, features: np.ndarray) -> np.ndarray:
         model = codec._codec.model
         bands = model.config.grid[1]
         return model.semantic.encode(x[0].T.reshape(x.shape[2] * bands, -1))[None].numpy()
+    if family == "wavtokenizer":
+        return codec._model.encoder_model.quantizer.encode(x).numpy()
     quantizer = codec._model.quantizer
     if family == "encodec":
         return quantizer.encode(x, codec._kbps)[:, 0].numpy()
@@ -134,7 +137,7 @@ def requantized(codec: Any, features: np.ndarray) -> np.ndarray:
         return quantizer.encode(x, codec._codebooks)[:, 0].numpy()
     if family == "xcodec":
         return quantizer.encode(x, codec._kbps)[:, 0].numpy()
-    if family == "xcodec2":
+    if family in ("xcodec2", "neucodec"):
         return quantizer(x.transpose(1, 2))[1][0].T.numpy()
     return codec._layout.interleave(quantizer(x)[1])
 

@@ -5,39 +5,27 @@ scoring reads them. Both take their work from what the store does not have yet, 
 pool of processes, and keep each result as it arrives; stopping at any moment loses nothing.
 """
 
-import logging
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from pebble import ProcessExpired, ProcessPool
-
-from bench import worker
 from bench.errors import Reason, Status
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
+from bench.pool import LocalPool, LostError, Pool, local_limits
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import Coding, CodingKey, Score, Store, folder_lock
-from bench.worker import CodingItem, CodingTask, ScoringTask, Task
+from bench.worker import CodingItem, CodingTask, Failure, ScoringTask, Task
 
-logger = logging.getLogger(__name__)
-
-#: Libraries that would start a thread per core in every worker (measured: two threads on two
-#: busy cores were up to 18 times slower than one).
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 #: Failures that say something about the moment rather than about the input.
 PASSING_REASONS = frozenset({Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CODEC_UNAVAILABLE})
+#: How often a task may be lost with its process or machine until it is given up.
+LOSSES_ALLOWED = 3
 
 
 class Progress(Protocol):
@@ -67,6 +55,7 @@ class Execution:
     Attributes:
         jobs: Worker processes.
         task_timeout_s: A task that takes longer is ended and its parts are tried alone.
+        worker_memory_mb: A worker that holds more after a task is replaced; 0: its share.
         keep_audio: Whether reconstructions stay when everything is scored.
         retry_failed: Whether rows that failed before are tried again (those that failed by
             timeout, crash or a missing package always are).
@@ -74,6 +63,7 @@ class Execution:
 
     jobs: int = 0
     task_timeout_s: float = 900.0
+    worker_memory_mb: float = 0.0
     keep_audio: bool = True
     retry_failed: bool = False
 
@@ -100,10 +90,11 @@ def run_plan(
         store = Store(folder, create=True)
         try:
             store.add_plan(plan.as_dict(), manifest)
-            coding = coding_tasks(plan, store, execution)
-            done = _run_stage("coding", coding, plan, folder, store, execution, progress)
-            scoring = scoring_tasks(plan, store, execution)
-            done += _run_stage("scoring", scoring, plan, folder, store, execution, progress)
+            with _pools(execution, folder, plan.device) as (coders, scorers):
+                coding = coding_tasks(plan, store, execution)
+                done = _run_stage("coding", coding, coders, store, progress)
+                scoring = scoring_tasks(plan, store, execution)
+                done += _run_stage("scoring", scoring, scorers, store, progress)
             if not execution.keep_audio:
                 shutil.rmtree(folder / "audio", ignore_errors=True)
             return done
@@ -141,7 +132,8 @@ def score_files(
                 for task in scoring_tasks(plan, store, execution)
                 if (file := files[task.key.clip_hash])
             ]
-            _run_stage("scoring", tasks, plan, folder, store, execution, progress or Quiet())
+            with _pools(execution, folder, "cpu") as (_, scorers):
+                _run_stage("scoring", tasks, scorers, store, progress or Quiet())
         finally:
             store.close()
 
@@ -234,20 +226,11 @@ def _is_settled(found: tuple[str, str | None] | None, execution: Execution) -> b
 
 
 def _run_stage(
-    stage: str,
-    tasks: Sequence[Task],
-    plan: Plan,
-    folder: Path,
-    store: Store,
-    execution: Execution,
-    progress: Progress,
+    stage: str, tasks: Sequence[Task], pool: Pool, store: Store, progress: Progress
 ) -> int:
     """Run a stage's tasks and keep their rows; return how many."""
     if not tasks:
         return 0
-    # One process holds a GPU: a model per worker would not fit, batches fill the device instead.
-    on_device = stage == "coding" and plan.device != "cpu"
-    workers = 1 if on_device else min(execution.workers, len(tasks))
     count = 0
 
     def keep(task: Task, rows: list[Coding] | list[Score]) -> None:
@@ -261,7 +244,7 @@ def _run_stage(
         progress.advance(len(rows), failed)
 
     progress.begin(stage, sum(_size(task) for task in tasks))
-    run_tasks(tasks, keep, workers, folder / "worker.log", execution.task_timeout_s)
+    run_tasks(tasks, keep, pool)
     return count
 
 
@@ -269,66 +252,49 @@ def _size(task: Task) -> int:
     return len(task.items if isinstance(task, CodingTask) else task.metrics)
 
 
-def run_tasks(
-    tasks: Iterable[Task],
-    keep: Callable[[Task, Any], None],
-    workers: int,
-    log: Path,
-    timeout_s: float,
-) -> None:
-    """Run tasks in ``workers`` processes and hand each one's rows to ``keep`` as it ends.
+def run_tasks(tasks: Iterable[Task], keep: Callable[[Task, Any], None], pool: Pool) -> None:
+    """Run tasks in a pool and hand each one's rows to ``keep`` as it ends.
 
     A task that hangs or kills its worker is split, and each part is tried alone; only the part
-    that does it again is given up, with its reason. Few tasks are in flight at a time, so that
-    memory does not grow with their number.
+    that does it again is given up, with its reason. A task that is lost with its machine is tried
+    elsewhere. Few tasks are in flight at a time, so that memory does not grow with their number.
     """
     queue, running = deque(tasks), dict[Future[Any], Task]()
-    with _pool(workers, log) as pool:
-        while queue or running:
-            while queue and len(running) < 2 * workers:
-                task = queue.popleft()
-                scheduled = pool.schedule(worker.run_task, args=[task], timeout=timeout_s)
-                running[scheduled] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                try:
-                    keep(task, future.result())
-                except (TimeoutError, ProcessExpired) as error:
-                    parts = task.split()
-                    queue.extendleft(reversed(parts))
-                    if not parts:
-                        keep(task, task.failed(*_why(error, timeout_s)))
+    losses: Counter[Task] = Counter()
+    while queue or running:
+        while queue and len(running) < pool.capacity:
+            task = queue.popleft()
+            running[pool.submit(task)] = task
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            try:
+                done = pool.result(future)
+            except LostError as error:
+                losses[task] += 1
+                if losses[task] < LOSSES_ALLOWED:
+                    queue.appendleft(task)
+                    continue
+                done = Failure(Status.FAILED, Reason.WORKER_DIED, f"{error}, {losses[task]} times")
+            if not isinstance(done, Failure):
+                keep(task, done)
+            elif parts := task.split():
+                queue.extendleft(reversed(parts))
+            else:
+                keep(task, task.failed(done.reason, done.message))
 
 
 @contextmanager
-def _pool(workers: int, log: Path) -> Iterator[ProcessPool]:
-    """Hold a pool whose processes share the cores fairly; whatever happens, it is ended."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))  # inherited when they start
-    pool = ProcessPool(
-        max_workers=workers,
-        context=get_context("spawn"),
-        initializer=worker.start_worker,
-        initargs=(log,),
-    )
-    try:
-        yield pool
-    except BaseException:
-        pool.stop()
-        raise
-    else:
-        pool.close()
-    finally:
-        pool.join()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+def _pools(execution: Execution, folder: Path, device: str) -> Iterator[tuple[Pool, Pool]]:
+    """Give the pool for coding and the one for scoring; whatever happens, they are ended."""
+    with closing(_local_pool(execution, execution.workers, folder)) as scorers:
+        if device == "cpu":
+            yield scorers, scorers
+            return
+        # One process holds a GPU: a model per worker would not fit, batches fill the device.
+        with closing(_local_pool(execution, 1, folder)) as coder:
+            yield coder, scorers
 
 
-def _why(error: BaseException, timeout_s: float) -> tuple[Reason, str]:
-    if isinstance(error, ProcessExpired):
-        message = f"the worker process died (exit code {error.exitcode}); see worker.log"
-        return Reason.WORKER_DIED, message
-    return Reason.TIMEOUT, f"took longer than {timeout_s:g} s; raise --task-timeout"
+def _local_pool(execution: Execution, workers: int, folder: Path) -> LocalPool:
+    limits = local_limits(workers, execution.task_timeout_s, execution.worker_memory_mb)
+    return LocalPool(workers, folder / "worker.log", limits)

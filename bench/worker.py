@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +46,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _REFERENCES_KEPT = 3
+_LOG_LIMIT = 64 * 2**20
 _codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
 _references: OrderedDict[str, Signal] = OrderedDict()
 
@@ -116,33 +119,43 @@ class ScoringTask:
 
 
 Task = CodingTask | ScoringTask
+Rows = list[Coding] | list[Score]
 
 
-def start_worker(log: Path) -> None:
-    """Set a worker process up: own log, no Ctrl-C, end with the parent.
+def serve(handle: int) -> None:
+    """Run the tasks that come over a connection, until it closes.
 
     Args:
-        log: File that takes everything libraries print; stdout carries data only.
+        handle: File descriptor of the connection; answers are rows and the memory held, MB.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    file = log.open("a")
-    os.dup2(file.fileno(), sys.stdout.fileno())
-    os.dup2(file.fileno(), sys.stderr.fileno())
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    connection: Connection = Connection(handle)
+    connection.send(None)  # ready
+    while True:
+        try:
+            task: Task = connection.recv()
+        except EOFError:
+            return
+        _shorten_log()
+        connection.send((task.run(), _memory_mb("VmRSS") or 0.0))
 
 
 def _end_with(parent: int) -> None:
     """Leave when the parent is gone, even in the middle of a long computation."""
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # what metrics forked leaves too
 
 
-def run_task(task: Task) -> list[Coding] | list[Score]:
-    """Run a task in this process; the pool's entry."""
-    return task.run()
+def _shorten_log() -> None:
+    """Begin the log, which is our standard error, anew when libraries have filled it."""
+    log = sys.stderr.fileno()
+    if stat.S_ISREG(os.fstat(log).st_mode) and os.fstat(log).st_size > _LOG_LIMIT:
+        os.ftruncate(log, 0)
+        logger.warning("older lines are gone: the log had reached %d MB", _LOG_LIMIT // 2**20)
 
 
 @dataclass(frozen=True)
@@ -311,7 +324,7 @@ def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
         overhead_bytes=coded.encoded.overhead_bytes,
         encode_s=coded.encode_s,
         decode_s=coded.decode_s,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=_memory_mb("VmHWM"),
     )
 
 
@@ -323,13 +336,14 @@ def _reset_peak_memory() -> None:
         logger.debug("cannot reset the memory high-water mark")
 
 
-def _peak_memory_mb() -> float | None:
+def _memory_mb(name: str) -> float | None:
+    """Return resident memory: ``VmRSS`` now, ``VmHWM`` at its highest; None where not told."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    peaks = (int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    return next(peaks, None)
+    found = (int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+    return next(found, None)
 
 
 # --- scoring --------------------------------------------------------------------------------
@@ -337,6 +351,7 @@ def _peak_memory_mb() -> float | None:
 
 def score(task: ScoringTask) -> list[Score]:
     """Compute a task's metrics; each one fails alone."""
+    _codecs.clear()  # coding is over; models are large
     pair = attempt(task.clip.id, Reason.UNREADABLE_AUDIO, lambda: _pair(task))
     if isinstance(pair, Failure):
         return task.failed(pair.reason, pair.message)

@@ -131,6 +131,10 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_execution(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", type=_positive, default=0, help="worker processes (default: one per core)")
+    add("--executor", choices=("local", "ray"), default="local", help="where (default: local)")
+    add("--address", help="of the Ray cluster, e.g. auto (default: start Ray on this machine)")
+    add("--gpus", type=float, help="GPUs of one codec process with Ray, e.g. 0.5")
+    add("--worker-memory", type=float, default=0.0, metavar="MB", help="replace a worker above")
     add("--task-timeout", type=float, default=900.0, metavar="S", help="default: 900 s")
     add("--retry-failed", action="store_true", help="try rows again that failed before")
     add("--plain", action="store_true", help="progress as lines, also on a terminal")

@@ -71,6 +71,10 @@ def _metrics(options: argparse.Namespace) -> list[str]:
 def _execution(options: argparse.Namespace, *, keep_audio: bool = True) -> Execution:
     return Execution(
         jobs=options.jobs,
+        executor=options.executor,
+        address=options.address,
+        gpus=options.gpus,
+        worker_memory_mb=options.worker_memory,
         task_timeout_s=options.task_timeout,
         keep_audio=keep_audio,
         retry_failed=options.retry_failed,

@@ -44,9 +44,14 @@ def describe_environment(seed: int, jobs: int, command: list[str] | None = None)
         "seed": seed,
         "jobs": jobs,
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": package_versions(),
         "machine": _machine(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of what can move a number."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -46,9 +46,8 @@ class LostError(Exception):
 class Pool(Protocol):
     """Where tasks run."""
 
-    @property
-    def capacity(self) -> int:
-        """How many tasks keep it busy; more in flight would only take memory."""
+    def capacity(self, task: Task) -> int:
+        """Return how many tasks like this one keep it busy; more would only take memory."""
 
     def submit(self, task: Task) -> Future[Rows | Failure]:
         """Hand a task over."""
@@ -173,7 +172,7 @@ class WorkerProcess:
         self.stop()
         if code in (None, -signal.SIGKILL):  # by a person, or by a kernel out of memory
             raise LostError("the worker process was killed")
-        message = f"the worker process died (exit code {code}); see worker.log"
+        message = f"the worker process died (exit code {code}); see {self._log.name}"
         return Failure(Status.FAILED, Reason.WORKER_DIED, message)
 
     def _replace_if_grown(self, memory_mb: float) -> None:
@@ -201,9 +200,8 @@ class LocalPool:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(workers)
 
-    @property
-    def capacity(self) -> int:
-        """Each worker has one task and finds the next one waiting."""
+    def capacity(self, task: Task) -> int:
+        """Return two for each worker: it has one and finds the next one waiting."""
         return 2 * self._workers
 
     def submit(self, task: Task) -> Future[Rows | Failure]:

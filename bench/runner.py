@@ -8,22 +8,24 @@ pool of processes, and keep each result as it arrives; stopping at any moment lo
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.errors import Reason, Status
+from bench.errors import Reason, Status, unknown_name
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
-from bench.pool import LocalPool, LostError, Pool, local_limits
+from bench.pool import Limits, LocalPool, LostError, Pool, local_limits
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import Coding, CodingKey, Score, Store, folder_lock
 from bench.worker import CodingItem, CodingTask, Failure, ScoringTask, Task
 
 #: Failures that say something about the moment rather than about the input.
 PASSING_REASONS = frozenset({Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CODEC_UNAVAILABLE})
+#: Where tasks can run.
+EXECUTORS = ("local", "ray")
 #: How often a task may be lost with its process or machine until it is given up.
 LOSSES_ALLOWED = 3
 
@@ -53,8 +55,12 @@ class Execution:
     """How a plan is run; none of it moves a number other than timings.
 
     Attributes:
-        jobs: Worker processes.
+        jobs: Worker processes; 0: one per core.
         task_timeout_s: A task that takes longer is ended and its parts are tried alone.
+        executor: ``local``: processes of this machine; ``ray``: of a Ray cluster.
+        address: Of the Ray cluster; None starts Ray on this machine.
+        gpus: GPUs of one codec process on a cluster, may be a fraction; None: 1 if the device is
+            not the CPU.
         worker_memory_mb: A worker that holds more after a task is replaced; 0: its share.
         keep_audio: Whether reconstructions stay when everything is scored.
         retry_failed: Whether rows that failed before are tried again (those that failed by
@@ -62,6 +68,9 @@ class Execution:
     """
 
     jobs: int = 0
+    executor: str = "local"
+    address: str | None = None
+    gpus: float | None = None
     task_timeout_s: float = 900.0
     worker_memory_mb: float = 0.0
     keep_audio: bool = True
@@ -90,11 +99,11 @@ def run_plan(
         store = Store(folder, create=True)
         try:
             store.add_plan(plan.as_dict(), manifest)
-            with _pools(execution, folder, plan.device) as (coders, scorers):
+            with closing(_Pools(execution, folder, plan.device)) as pools:
                 coding = coding_tasks(plan, store, execution)
-                done = _run_stage("coding", coding, coders, store, progress)
+                done = _run_stage("coding", coding, pools, store, progress)
                 scoring = scoring_tasks(plan, store, execution)
-                done += _run_stage("scoring", scoring, scorers, store, progress)
+                done += _run_stage("scoring", scoring, pools, store, progress)
             if not execution.keep_audio:
                 shutil.rmtree(folder / "audio", ignore_errors=True)
             return done
@@ -132,8 +141,8 @@ def score_files(
                 for task in scoring_tasks(plan, store, execution)
                 if (file := files[task.key.clip_hash])
             ]
-            with _pools(execution, folder, "cpu") as (_, scorers):
-                _run_stage("scoring", tasks, scorers, store, progress or Quiet())
+            with closing(_Pools(execution, folder, "cpu")) as pools:
+                _run_stage("scoring", tasks, pools, store, progress or Quiet())
         finally:
             store.close()
 
@@ -226,7 +235,7 @@ def _is_settled(found: tuple[str, str | None] | None, execution: Execution) -> b
 
 
 def _run_stage(
-    stage: str, tasks: Sequence[Task], pool: Pool, store: Store, progress: Progress
+    stage: str, tasks: Sequence[Task], pools: "_Pools", store: Store, progress: Progress
 ) -> int:
     """Run a stage's tasks and keep their rows; return how many."""
     if not tasks:
@@ -244,7 +253,7 @@ def _run_stage(
         progress.advance(len(rows), failed)
 
     progress.begin(stage, sum(_size(task) for task in tasks))
-    run_tasks(tasks, keep, pool)
+    run_tasks(tasks, keep, pools.of_stage(stage))
     return count
 
 
@@ -262,7 +271,7 @@ def run_tasks(tasks: Iterable[Task], keep: Callable[[Task, Any], None], pool: Po
     queue, running = deque(tasks), dict[Future[Any], Task]()
     losses: Counter[Task] = Counter()
     while queue or running:
-        while queue and len(running) < pool.capacity:
+        while queue and len(running) < pool.capacity(queue[0]):
             task = queue.popleft()
             running[pool.submit(task)] = task
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -283,18 +292,41 @@ def run_tasks(tasks: Iterable[Task], keep: Callable[[Task, Any], None], pool: Po
                 keep(task, task.failed(done.reason, done.message))
 
 
-@contextmanager
-def _pools(execution: Execution, folder: Path, device: str) -> Iterator[tuple[Pool, Pool]]:
-    """Give the pool for coding and the one for scoring; whatever happens, they are ended."""
-    with closing(_local_pool(execution, execution.workers, folder)) as scorers:
-        if device == "cpu":
-            yield scorers, scorers
-            return
-        # One process holds a GPU: a model per worker would not fit, batches fill the device.
-        with closing(_local_pool(execution, 1, folder)) as coder:
-            yield coder, scorers
+class _Pools:
+    """The pools of a run, opened when a stage has something to do."""
+
+    def __init__(self, execution: Execution, folder: Path, device: str) -> None:
+        self._execution = execution
+        self._folder = folder
+        self._device = device
+        self._open: dict[int, Pool] = {}
+
+    def of_stage(self, stage: str) -> Pool:
+        """Return where a stage's tasks run."""
+        workers = self._execution.workers
+        if stage == "coding" and self._device != "cpu" and self._execution.executor == "local":
+            # One process holds a GPU: a model per worker would not fit, batches fill the device.
+            workers = 1
+        if workers not in self._open:
+            self._open[workers] = _open_pool(self._execution, workers, self._folder, self._device)
+        return self._open[workers]
+
+    def close(self) -> None:
+        """End all of them."""
+        for pool in self._open.values():
+            pool.close()
 
 
-def _local_pool(execution: Execution, workers: int, folder: Path) -> LocalPool:
-    limits = local_limits(workers, execution.task_timeout_s, execution.worker_memory_mb)
-    return LocalPool(workers, folder / "worker.log", limits)
+def _open_pool(execution: Execution, workers: int, folder: Path, device: str) -> Pool:
+    if execution.executor == "local":
+        limits = local_limits(workers, execution.task_timeout_s, execution.worker_memory_mb)
+        return LocalPool(workers, folder / "worker.log", limits)
+    if execution.executor != "ray":
+        raise unknown_name("executor", execution.executor, EXECUTORS)
+    from bench.cluster import RayPool
+
+    gpus = execution.gpus if execution.gpus is not None else float(device != "cpu")
+    limits = Limits(execution.task_timeout_s, execution.worker_memory_mb)
+    address = execution.address
+    jobs = execution.jobs if address else workers
+    return RayPool(folder, limits, address=address, jobs=jobs, gpus=gpus)

@@ -32,7 +32,7 @@ class Pcm(Codec):
             kind=self.kind,
             nominal_kbps=16.0 * self.bits,
             implementation="test",
-            deterministic=type(self).__name__ != "Dither",
+            deterministic="Dither" not in type(self).__name__,
         )
 
     def encode(self, wave):
@@ -49,6 +49,14 @@ class Dither(Pcm):
         wave = super().decode(payload)
         noise = np.random.default_rng(seed).normal(0, 0.003, wave.shape)
         return (wave + noise).astype(np.float32)
+
+
+class SlowDither(Dither):
+    """Takes its time as well."""
+
+    def encode(self, wave):
+        time.sleep(0.2)
+        return super().encode(wave)
 
 
 class Coarse(Pcm):
@@ -108,6 +116,14 @@ class Hang(Pcm):
         time.sleep(10_000)
 
 
+class SlowPcm(Pcm):
+    """Takes its time, so that a node can be killed in the middle."""
+
+    def encode(self, wave):
+        time.sleep(0.2)
+        return super().encode(wave)
+
+
 class Chatty(Pcm):
     """Prints to both streams."""
 
@@ -164,6 +180,17 @@ class HangAlways(Peak):
 
     def measure(self, pair):
         time.sleep(10_000)
+
+
+class HangOnLoud(Peak):
+    """Never ends, for loud clips."""
+
+    name = "hang-on-loud"
+
+    def measure(self, pair):
+        if np.abs(pair.reference.samples).max() > 0.8:
+            time.sleep(10_000)
+        return super().measure(pair)
 
 
 class NanValue(Peak):

@@ -94,7 +94,7 @@ def _dry_run(plan: "Plan", folder: Path, execution: Execution) -> int:
         print(f"  {info.name}  ({', '.join(info.domains)})  {state}".rstrip())
     if (folder / FILE_NAME).is_file():
         store = Store(folder)
-        done = len(store.coding_statuses()), len(store.score_statuses())
+        done = store.counts()
         todo = len(coding_tasks(plan, store, execution)), len(scoring_tasks(plan, store, execution))
         print(f"{folder} holds {done[0]} codings and {done[1]} scores")
         print(f"left to do: {todo[0]} coding tasks, at least {todo[1]} scoring tasks")

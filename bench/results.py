@@ -1,13 +1,15 @@
 """What a run measured, as tidy rows, and what is known about its metrics, codecs and clips."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.errors import BenchError, Reason, Status
 from bench.store import CodingKey, Store
@@ -203,6 +205,9 @@ def details(rows: pd.DataFrame, key: str) -> pd.Series:
 # --- from the store to tidy rows -------------------------------------------------------------
 
 _KEY = ["codec_fingerprint", "clip_hash", "seed"]
+_SCORE_TEXTS = ("status", "reason", "message", "detail")
+_SCORE = ("metric_fingerprint", "value", *_SCORE_TEXTS)
+_ROWS_AT_ONCE = 20_000
 
 
 def _tupled(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,18 +227,65 @@ def _rows(store: Store, plan: Mapping[str, Any], metrics: list[MetricInfo]) -> p
     coded = coded.rename(
         columns={name: f"coding_{name}" for name in ("status", "reason", "message")}
     )
-    rows = coded.merge(_metric_frame(metrics), how="cross")
-    scores = _frame(store, "SELECT * FROM scores")
-    rows = rows.merge(scores, on=[*_KEY, "metric_fingerprint"], how="left")
+    # Every coding beside every metric, [codings x metrics], and the scores at their places.
+    infos, scores = _metric_frame(metrics), _scores(store, coded[_KEY], metrics)
+    rows = pd.concat(
+        [
+            coded.take(np.repeat(np.arange(len(coded)), len(infos))).reset_index(drop=True),
+            infos.take(np.tile(np.arange(len(infos)), len(coded))).reset_index(drop=True),
+            scores,
+        ],
+        axis=1,
+    )
     for name in measured:
         here = (rows["metric"] == name) & rows[name].notna()
         rows.loc[here, "value"] = rows.loc[here, name]
         rows.loc[here, "status"] = Status.OK.value
-    _explain_gaps(rows)
+    _explain_gaps(rows, metrics)
     # An anchor that keeps the samples (or nothing but a level) has no bitrate worth the name.
     rows.loc[(rows["kind"] == "anchor") & rows["nominal_kbps"].isna(), "measured_kbps"] = np.nan
     rows["detail"] = rows["detail"].fillna("{}")
     return rows[list(ROW_COLUMNS)]
+
+
+def _scores(store: Store, keys: pd.DataFrame, metrics: list[MetricInfo]) -> pd.DataFrame:
+    """Return status, reason, message, value and detail of every key's metrics, in that order.
+
+    The scores are read piece by piece and put where they belong: joining a million rows on their
+    hashes would take ten times the memory.
+    """
+    place_of: dict[tuple[Any, ...], int] = {}
+    # Clips of the same content share their scores.
+    places = [place_of.setdefault(key, len(place_of)) for key in keys.itertuples(index=False)]
+    number_of = {info.fingerprint: number for number, info in enumerate(metrics)}
+    found = {name: np.full(len(place_of) * len(metrics), None, object) for name in _SCORE_TEXTS}
+    values = np.full(len(place_of) * len(metrics), np.nan)
+    cursor = store.query(f"SELECT {', '.join((*_KEY, *_SCORE))} FROM scores")
+    nowhere = len(values)
+    while piece := cursor.fetchmany(_ROWS_AT_ONCE):
+        at = np.array(
+            [
+                place_of.get(row[:3], nowhere) * len(metrics) + number_of.get(row[3], nowhere)
+                for row in piece
+            ]
+        )
+        here = at < len(values)
+        columns = dict(zip(_SCORE, zip(*(row[3:] for row in piece), strict=True), strict=True))
+        values[at[here]] = np.array(columns["value"], float)[here]
+        for name, column in found.items():
+            column[at[here]] = _shared(columns[name])[here]
+    rows = np.add.outer(np.array(places) * len(metrics), np.arange(len(metrics))).ravel()
+    return pd.DataFrame(
+        {name: pd.Series(column[rows]) for name, column in found.items()}
+        | {"value": values[rows]}
+    )
+
+
+def _shared(texts: Sequence[str | None]) -> NDArray[np.object_]:
+    """Return texts as an array in which equal ones are one object."""
+    array = np.empty(len(texts), object)
+    array[:] = [text if text is None else sys.intern(text) for text in texts]
+    return array
 
 
 def _frame(store: Store, sql: str) -> pd.DataFrame:
@@ -266,7 +318,6 @@ def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
         {
             "metric": info.name,
             "metric_fingerprint": info.fingerprint,
-            "domains": set(info.domains),
             "requires_text": info.requires_text,
             "metric_unavailable": info.unavailable_reason,
         }
@@ -274,10 +325,10 @@ def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
     )
 
 
-def _explain_gaps(rows: pd.DataFrame) -> None:
+def _explain_gaps(rows: pd.DataFrame, metrics: Sequence[MetricInfo]) -> None:
     """Give every row without a status the first reason that holds."""
-    pairs = zip(rows["domain"], rows["domains"], strict=True)
-    elsewhere = pd.Series([domain not in domains for domain, domains in pairs], index=rows.index)
+    fitting = [f"{info.name} {domain}" for info in metrics for domain in info.domains]
+    elsewhere = ~(rows["metric"] + " " + rows["domain"]).isin(fitting)
     coding_failed = rows["coding_status"].notna() & (rows["coding_status"] != Status.OK)
     _mark(rows, elsewhere, Reason.NOT_FOR_DOMAIN, "not for this domain")
     _mark(rows, rows["metric_unavailable"].notna(), Reason.METRIC_UNAVAILABLE, "metric_unavailable")

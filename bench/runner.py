@@ -152,27 +152,39 @@ def score_files(
 
 def coding_tasks(plan: Plan, store: Store, execution: Execution) -> list[CodingTask]:
     """Return the codings still needed, batched, one codec after another."""
-    codings, scores = store.coding_statuses(), store.score_statuses()
 
     def is_needed(codec: PlannedCodec, clip: PlannedClip) -> bool:
         key = coding_key(codec, clip)
-        if not _is_settled(codings.get(key), execution):
+        found = store.coding_status(key)
+        if not _is_settled(found, execution):
             return True
-        if codings[key][0] != Status.OK or (store.folder / reconstruction_name(key)).is_file():
+        if found is None or found[0] != Status.OK:
             return False
-        return bool(_missing_metrics(plan, clip, key, scores, execution))
+        is_missed = bool(_missing_metrics(plan, clip, key, store, execution))
+        return is_missed and not (store.folder / reconstruction_name(key)).is_file()
 
     tasks = []
     for codec in plan.codecs:
         if codec.info.unavailable_reason:
             continue
-        clips = [clip for clip in plan.clips if is_needed(codec, clip)]
-        items = [_coding_item(plan, store, codec, clip) for clip in _unique(clips)]
+        clips = [clip for clip in _unique(plan.clips) if is_needed(codec, clip)]
+        if codec.batch_size > 1:
+            clips.sort(key=_length)
+        items = [_coding_item(plan, store, codec, clip) for clip in clips]
         tasks += [
             CodingTask(codec.info.codec_id, plan.device, tuple(items[i : i + codec.batch_size]))
             for i in range(0, len(items), codec.batch_size)
         ]
     return tasks
+
+
+def _length(clip: PlannedClip) -> tuple[float, str]:
+    """Return what sorts clips by length, about, so that a batch has little to pad."""
+    facts = clip.clip
+    try:
+        return facts.duration_s or facts.path.stat().st_size, facts.id
+    except OSError:
+        return 0.0, facts.id
 
 
 def _unique(clips: Iterable[PlannedClip]) -> Iterable[PlannedClip]:
@@ -188,31 +200,27 @@ def _coding_item(plan: Plan, store: Store, codec: PlannedCodec, clip: PlannedCli
 
 def scoring_tasks(plan: Plan, store: Store, execution: Execution) -> list[ScoringTask]:
     """Return the scores still needed, clip after clip, so that workers share references."""
-    codings, scores = store.coding_statuses(), store.score_statuses()
     tasks = []
     for clip in _unique(plan.clips):
         for codec in plan.codecs:
             key = coding_key(codec, clip)
-            if codings.get(key, ("",))[0] != Status.OK:
+            status = store.coding_status(key)
+            if status is None or status[0] != Status.OK:
                 continue
-            names = _missing_metrics(plan, clip, key, scores, execution)
-            path = store.folder / reconstruction_name(key)
-            if names:
+            if names := _missing_metrics(plan, clip, key, store, execution):
+                path = store.folder / reconstruction_name(key)
                 tasks.append(ScoringTask(key, clip.clip, path, names))
     return tasks
 
 
 def _missing_metrics(
-    plan: Plan,
-    clip: PlannedClip,
-    key: CodingKey,
-    scores: dict[tuple[CodingKey, str], tuple[str, str | None]],
-    execution: Execution,
+    plan: Plan, clip: PlannedClip, key: CodingKey, store: Store, execution: Execution
 ) -> tuple[tuple[str, str], ...]:
+    scores = store.score_statuses(key)
     return tuple(
         (info.name, info.fingerprint)
         for info in plan.metrics
-        if applies(info, clip) and not _is_settled(scores.get((key, info.fingerprint)), execution)
+        if applies(info, clip) and not _is_settled(scores.get(info.fingerprint), execution)
     )
 
 

@@ -11,7 +11,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ class Score:
     detail: str | None = None
 
 
+#: Columns of each table beside the key.
+_COLUMNS = {
+    table: tuple(field.name for field in fields(row) if field.name != "key")
+    for table, row in (("codings", Coding), ("scores", Score))
+}
+
+
 class Store:
     """An open results file.
 
@@ -140,10 +148,8 @@ class Store:
     def add(self, codings: Iterable[Coding] = (), scores: Iterable[Score] = ()) -> None:
         """Keep measurements, in one transaction; newer ones replace older ones of the same key."""
         with self._transaction() as connection:
-            for coding in codings:
-                _insert(connection, "codings", coding)
-            for score in scores:
-                _insert(connection, "scores", score)
+            _insert(connection, "codings", codings)
+            _insert(connection, "scores", scores)
 
     def add_plan(self, plan: dict[str, Any], manifest: dict[str, Any]) -> None:
         """Keep what was asked for; the latest plan is what :func:`bench.load` shows."""
@@ -166,32 +172,46 @@ class Store:
             raise BenchError(f"{self.path} holds no run yet")
         return json.loads(row[0]), json.loads(row[1])
 
-    def coding_statuses(self) -> dict[CodingKey, tuple[str, str | None]]:
-        """Return status and reason of every coding."""
-        rows = self._connection.execute(
-            "SELECT codec_fingerprint, clip_hash, seed, status, reason FROM codings"
-        )
-        return {CodingKey(*row[:3]): (row[3], row[4]) for row in rows}
+    def coding_status(self, key: CodingKey) -> tuple[str, str | None] | None:
+        """Return status and reason of a coding, None if it was not tried."""
+        return self._connection.execute(
+            "SELECT status, reason FROM codings "
+            "WHERE codec_fingerprint = ? AND clip_hash = ? AND seed = ?",
+            (key.codec_fingerprint, key.clip_hash, key.seed),
+        ).fetchone()
 
-    def score_statuses(self) -> dict[tuple[CodingKey, str], tuple[str, str | None]]:
-        """Return status and reason of every score, by coding key and metric fingerprint."""
+    def score_statuses(self, key: CodingKey) -> dict[str, tuple[str, str | None]]:
+        """Return status and reason of a reconstruction's scores, by metric fingerprint."""
         rows = self._connection.execute(
-            "SELECT codec_fingerprint, clip_hash, seed, metric_fingerprint, status, reason "
-            "FROM scores"
+            "SELECT metric_fingerprint, status, reason FROM scores "
+            "WHERE codec_fingerprint = ? AND clip_hash = ? AND seed = ?",
+            (key.codec_fingerprint, key.clip_hash, key.seed),
         )
-        return {(CodingKey(*row[:3]), row[3]): (row[4], row[5]) for row in rows}
+        return {row[0]: row[1:] for row in rows}
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many codings and scores there are."""
+        tables = ("codings", "scores")
+        codings, scores = (
+            self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+            for table in tables
+        )
+        return codings, scores
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run a reading query."""
         return self._connection.execute(sql, parameters)
 
 
-def _insert(connection: sqlite3.Connection, table: str, row: Coding | Score) -> None:
-    flat = asdict(row)
-    flat |= flat.pop("key")
-    names = ", ".join(flat)
-    marks = ", ".join(f":{name}" for name in flat)
-    connection.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", flat)
+def _insert(
+    connection: sqlite3.Connection, table: str, rows: Iterable[Coding] | Iterable[Score]
+) -> None:
+    names = ("codec_fingerprint", "clip_hash", "seed", *_COLUMNS[table])
+    values = attrgetter(*(f"key.{name}" for name in names[:3]), *names[3:])
+    marks = ", ".join("?" * len(names))
+    connection.executemany(
+        f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})", map(values, rows)
+    )
 
 
 @contextmanager

@@ -51,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
         file=options.datasets_file,
         domain=options.domain,
     )
+    if options.shard:
+        part, parts = options.shard
+        clips = clips[part - 1 :: parts]
     names = options.codecs or list(DEFAULT_CODECS)
     codec_ids = all_codec_ids() if names == ["all"] else expand_codec_ids(names)
     plan = make_plan(clips, codec_ids, _metrics(options), seed=options.seed, device=options.device)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -176,14 +177,17 @@ class Results:
 
     def reconstruction_path(self, codec: str, clip_hash: str) -> Path | None:
         """Return the kept reconstruction of a clip, or None if it was not kept."""
-        if self.folder is None:
+        if self.folder is None or codec not in self._seeds:
             return None
-        seeds = self.rows.loc[self.rows["codec"] == codec, "seed"]
-        if seeds.empty:
-            return None
-        key = CodingKey(self.codecs[codec].fingerprint, clip_hash, int(seeds.iloc[0]))
+        key = CodingKey(self.codecs[codec].fingerprint, clip_hash, self._seeds[codec])
         path = self.folder / reconstruction_name(key)
         return path if path.is_file() else None
+
+    @cached_property
+    def _seeds(self) -> dict[str, int]:
+        """What each codec's reconstructions are filed under."""
+        first = self.rows.drop_duplicates("codec")
+        return dict(zip(first["codec"], first["seed"].astype(int), strict=True))
 
 
 def reconstruction_name(key: CodingKey) -> str:
@@ -276,8 +280,7 @@ def _scores(store: Store, keys: pd.DataFrame, metrics: list[MetricInfo]) -> pd.D
             column[at[here]] = _shared(columns[name])[here]
     rows = np.add.outer(np.array(places) * len(metrics), np.arange(len(metrics))).ravel()
     return pd.DataFrame(
-        {name: pd.Series(column[rows]) for name, column in found.items()}
-        | {"value": values[rows]}
+        {name: pd.Series(column[rows]) for name, column in found.items()} | {"value": values[rows]}
     )
 
 

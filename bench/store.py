@@ -85,9 +85,10 @@ class Score:
     detail: str | None = None
 
 
-#: Columns of each table beside the key.
-_COLUMNS = {
-    table: tuple(field.name for field in fields(row) if field.name != "key")
+_KEY = tuple(field.name for field in fields(CodingKey))
+#: Columns of each table, those of the key first.
+COLUMNS = {
+    table: (*_KEY, *(field.name for field in fields(row) if field.name != "key"))
     for table, row in (("codings", Coding), ("scores", Score))
 }
 
@@ -148,8 +149,24 @@ class Store:
     def add(self, codings: Iterable[Coding] = (), scores: Iterable[Score] = ()) -> None:
         """Keep measurements, in one transaction; newer ones replace older ones of the same key."""
         with self._transaction() as connection:
-            _insert(connection, "codings", codings)
-            _insert(connection, "scores", scores)
+            for table, rows in (("codings", codings), ("scores", scores)):
+                statement = f"INSERT OR REPLACE {_insertion(table)}"
+                connection.executemany(statement, _values(table, rows))
+
+    def add_missing(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep rows of another store, unless the same was measured here with a value.
+
+        Args:
+            table: ``codings`` or ``scores``.
+            rows: Values of its :data:`COLUMNS`.
+        """
+        updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[table])
+        statement = (
+            f"INSERT {_insertion(table)} ON CONFLICT DO UPDATE SET {updates} "
+            f"WHERE {table}.status <> 'ok' AND excluded.status = 'ok'"
+        )
+        with self._transaction() as connection:
+            connection.executemany(statement, rows)
 
     def add_plan(self, plan: dict[str, Any], manifest: dict[str, Any]) -> None:
         """Keep what was asked for; the latest plan is what :func:`bench.load` shows."""
@@ -203,15 +220,15 @@ class Store:
         return self._connection.execute(sql, parameters)
 
 
-def _insert(
-    connection: sqlite3.Connection, table: str, rows: Iterable[Coding] | Iterable[Score]
-) -> None:
-    names = ("codec_fingerprint", "clip_hash", "seed", *_COLUMNS[table])
-    values = attrgetter(*(f"key.{name}" for name in names[:3]), *names[3:])
-    marks = ", ".join("?" * len(names))
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})", map(values, rows)
-    )
+def _values(table: str, rows: Iterable[Coding] | Iterable[Score]) -> Iterable[tuple[Any, ...]]:
+    """Return measurements as rows of a table."""
+    names = (f"key.{name}" if name in _KEY else name for name in COLUMNS[table])
+    return map(attrgetter(*names), rows)
+
+
+def _insertion(table: str) -> str:
+    names = COLUMNS[table]
+    return f"INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 @contextmanager

@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # no room, no permission, a disk that went away
+        print(f"run_bench.py: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; what was measured is kept, the same command goes on", file=sys.stderr)
         return 130

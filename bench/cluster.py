@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.errors import BenchError
+from bench.errors import BenchError, one_line
 from bench.manifest import package_versions
 from bench.pool import Limits, LostError, WorkerProcess, local_limits
 from bench.worker import CodingTask, Failure, Rows, Task
@@ -121,13 +121,13 @@ class RayPool:
         except errors.RayTaskError as error:
             if isinstance(error.cause, BenchError | LostError):
                 raise error.cause from None
-            raise BenchError(f"a node cannot run tasks: {_one_line(error.cause)}") from error
+            raise BenchError(f"a node cannot run tasks: {one_line(error.cause, 200)}") from error
         except errors.RayActorError as error:
             if coder in self._coders:
                 self._coders.remove(coder)
-            raise LostError(f"its node was lost ({_one_line(error)})") from error
+            raise LostError(f"its node was lost ({one_line(error, 200)})") from error
         except errors.RayError as error:
-            raise LostError(f"its node was lost ({_one_line(error)})") from error
+            raise LostError(f"its node was lost ({one_line(error, 200)})") from error
 
     def close(self) -> None:
         """End what runs, and Ray if it was started here."""
@@ -204,7 +204,7 @@ def _connect(address: str | None, jobs: int) -> tuple[Any, bool]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BenchError(
-            f"cannot use a Ray cluster at {address or 'this machine'}: {_one_line(error)}; "
+            f"cannot use a Ray cluster at {address or 'this machine'}: {one_line(error, 200)}; "
             "start one with `ray start --head`"
         ) from error
     return ray, True
@@ -293,7 +293,3 @@ def check_node(site: Site) -> None:
             f"{f' ({len(unlike) - 1} more differ)' if unlike[1:] else ''}; install the same "
             "versions everywhere, they move numbers"
         )
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

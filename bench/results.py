@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.errors import BenchError, Reason, Status
+from bench.errors import BenchError, Reason, Status, one_line
 from bench.store import CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
@@ -144,23 +144,31 @@ class Results:
         """
         store = Store(folder)
         try:
-            plan, manifest = store.latest_plan()
-            metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
-            if plan["source"] == "codecs":
-                metrics += CODING_METRICS
-            return cls(
-                rows=_rows(store, plan, metrics),
-                metrics={info.name: info for info in metrics},
-                codecs={
-                    info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
-                    for info in plan["codecs"]
-                },
-                clips=_clips(store, plan),
-                manifest=manifest,
-                folder=folder,
-            )
+            with store.explained():
+                return cls._read(store)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            problem = one_line(f"{type(error).__name__}: {error}", 200)
+            raise BenchError(f"{store.path} does not hold what a run writes ({problem})") from error
         finally:
             store.close()
+
+    @classmethod
+    def _read(cls, store: Store) -> "Results":
+        plan, manifest = store.latest_plan()
+        metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
+        if plan["source"] == "codecs":
+            metrics += CODING_METRICS
+        return cls(
+            rows=_rows(store, plan, metrics),
+            metrics={info.name: info for info in metrics},
+            codecs={
+                info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
+                for info in plan["codecs"]
+            },
+            clips=_clips(store, plan),
+            manifest=manifest,
+            folder=store.folder,
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a copy of the tidy rows."""
@@ -312,8 +320,16 @@ def _codecs_by_clips(plan: Mapping[str, Any]) -> pd.DataFrame:
         }
         for codec in plan["codecs"]
     ).astype({"nominal_kbps": "float64"})
-    clips = pd.DataFrame(plan["clips"])[["dataset", "clip", "domain", "text", "clip_hash"]]
+    names = ["dataset", "clip", "domain", "text", "clip_hash"]
+    clips = pd.DataFrame([_printable(clip) for clip in plan["clips"]])[names]
     return codecs.merge(clips, how="cross")
+
+
+def _printable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for key, value in entry.items()
+    }
 
 
 def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
@@ -357,6 +373,8 @@ def _mark(rows: pd.DataFrame, where: pd.Series, reason: Reason, message: str) ->
 
 def _clips(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
     durations = store.query("SELECT clip_hash, MAX(duration_s) FROM codings GROUP BY clip_hash")
-    clips = pd.DataFrame(plan["clips"])
+    # Names of files may hold what UTF-8, and so Arrow, cannot (lone surrogates).
+    paths = pd.Series([clip["path"] for clip in plan["clips"]], dtype=object)
+    clips = pd.DataFrame([_printable(clip) for clip in plan["clips"]]).assign(path=paths)
     clips["duration_s"] = clips["clip_hash"].map(dict(durations.fetchall())).astype("float64")
     return clips

@@ -23,7 +23,9 @@ from bench.store import Coding, CodingKey, Score, Store, folder_lock
 from bench.worker import CodingItem, CodingTask, Failure, ScoringTask, Task
 
 #: Failures that say something about the moment rather than about the input.
-PASSING_REASONS = frozenset({Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CODEC_UNAVAILABLE})
+PASSING_REASONS = frozenset(
+    {Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CANNOT_WRITE, Reason.CODEC_UNAVAILABLE}
+)
 #: Where tasks can run.
 EXECUTORS = ("local", "ray")
 #: How often a task may be lost with its process or machine until it is given up.

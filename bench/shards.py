@@ -18,7 +18,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, one_line
 from bench.results import MixedFingerprintsError
 from bench.store import COLUMNS, FILE_NAME, Store, folder_lock
 
@@ -88,8 +88,8 @@ def open_shard(place: str) -> Shard:
         return Shard(place, content["plan"], content["manifest"], None)
     except (OSError, ImportError, ValueError, KeyError, TypeError) as error:
         raise BenchError(
-            f"no shard at {place}: {_one_line(error)}; expected a run's folder, or what "
-            "`run_bench.py export` wrote"
+            f"no shard at {place}: {type(error).__name__}: {one_line(error, 200)}; "
+            "expected a run's folder, or what `run_bench.py export` wrote"
         ) from error
 
 
@@ -111,7 +111,9 @@ def export(folder: Path, place: str) -> None:
         with fsspec.open(f"{place}/{_PLAN_FILE}", "wt", encoding="utf-8") as file:
             json.dump({"plan": shard.plan, "manifest": shard.manifest}, file)
     except (OSError, ImportError, ValueError) as error:
-        raise BenchError(f"cannot write {place}: {_one_line(error)}") from error
+        raise BenchError(
+            f"cannot write {place}: {type(error).__name__}: {one_line(error, 200)}"
+        ) from error
 
 
 def merge(places: Sequence[str], out: Path) -> tuple[int, int]:
@@ -222,11 +224,9 @@ def _read_parquet(place: str, columns: Sequence[str]) -> Iterator[Rows]:
                 arrays = [batch.column(name).to_pylist() for name in columns]
                 yield list(zip(*arrays, strict=True))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise BenchError(f"cannot read {place}: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BenchError(
+            f"cannot read {place}: {type(error).__name__}: {one_line(error, 200)}"
+        ) from error
 
 
 # --- commands --------------------------------------------------------------------------------

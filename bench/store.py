@@ -8,6 +8,7 @@ every call of :meth:`Store.add` is one transaction, so that ``kill -9`` loses no
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench.errors import BenchError, Reason, Status
 
 FILE_NAME = "results.sqlite"
+#: How long another program may hold the file.
+BUSY_TIMEOUT_S = 60.0
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plans (
@@ -111,16 +115,31 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         elif not self.path.is_file():
             raise BenchError(f"no results in {folder}; expected {FILE_NAME} of an earlier run")
-        try:
+        with self.explained():
             self._connection = self._open()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn whatever SQLite has to complain of into one clear line.
+
+        Raises:
+            BenchError: In place of an error of SQLite.
+        """
+        try:
+            yield
         except sqlite3.Error as error:
-            raise BenchError(
-                f"cannot use {self.path}: {error}; check the disk and its permissions, or move "
-                "the file away to begin anew"
-            ) from error
+            remedy = "check the disk and its permissions, or move the file away to begin anew"
+            if "locked" in str(error):
+                remedy = f"another program has held it for {BUSY_TIMEOUT_S:g} s; end that first"
+            elif "full" in str(error):
+                remedy = "what was measured is kept; make room, then the same command goes on"
+            raise BenchError(f"cannot use {self.path}: {error}; {remedy}") from error
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        if not os.access(self.folder, os.W_OK):  # a run that lies where it can only be read
+            place = f"file:{quote(str(self.path))}?immutable=1"
+            return sqlite3.connect(place, uri=True, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -138,13 +157,15 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        with self.explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def add(self, codings: Iterable[Coding] = (), scores: Iterable[Score] = ()) -> None:
         """Keep measurements, in one transaction; newer ones replace older ones of the same key."""

@@ -37,7 +37,7 @@ from bench.audio import (
     write_flac,
 )
 from bench.clips import Clip
-from bench.errors import MeasureError, Reason, Status
+from bench.errors import MeasureError, Reason, Status, one_line
 from bench.metrics import Pair, Signal
 from bench.store import Coding, CodingKey, Score
 from codec_zoo import Codec, CodecError, CodecUnavailableError, Encoded, create
@@ -178,17 +178,16 @@ def attempt(what: str, otherwise: Reason, function: Callable[[], T]) -> T | Fail
     try:
         return function()
     except MeasureError as error:
-        return Failure(error.status, error.reason, str(error))
+        return Failure(error.status, error.reason, one_line(error))
     except CodecUnavailableError as error:
-        return Failure(Status.SKIPPED, Reason.CODEC_UNAVAILABLE, str(error))
+        return Failure(Status.SKIPPED, Reason.CODEC_UNAVAILABLE, one_line(error))
     except CodecError as error:
         known = error.reason in set(Reason)
         reason = Reason(error.reason) if known else Reason.CODEC_ERROR
-        return Failure(Status.FAILED, reason, str(error))
+        return Failure(Status.FAILED, reason, one_line(error))
     except Exception as error:
         logger.exception("%s", what)
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        return Failure(Status.FAILED, otherwise, message[:500])
+        return Failure(Status.FAILED, otherwise, one_line(f"{type(error).__name__}: {error}"))
 
 
 # --- coding ---------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import time
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -170,6 +172,50 @@ class CrashOnLoud(Peak):
     def measure(self, pair):
         if np.abs(pair.reference.samples).max() > 0.8:
             os._exit(9)
+        return super().measure(pair)
+
+
+class SegfaultOnLoud(Peak):
+    """Reads where nothing is, for loud clips."""
+
+    name = "segfault-on-loud"
+
+    def measure(self, pair):
+        if np.abs(pair.reference.samples).max() > 0.8:
+            ctypes.string_at(0)
+        return super().measure(pair)
+
+
+class Leak(Peak):
+    """Keeps 60 MB of every call; gives away in which process it ran."""
+
+    name = "leak"
+    kept: ClassVar[list] = []
+
+    def measure(self, pair):
+        self.kept.append(np.ones(60 * 2**17))
+        return Measurement(float(os.getpid()))
+
+
+class Fork(Peak):
+    """Starts a process that never ends, notes its id, and waits for it."""
+
+    name = "fork"
+
+    def measure(self, pair):
+        if (child := os.fork()) == 0:
+            time.sleep(10_000)
+        Path(os.environ["FAKES_FOLDER"], "pid").write_text(str(child))
+        os.waitpid(child, 0)
+
+
+class Verbose(Peak):
+    """Prints thirty megabytes."""
+
+    name = "verbose"
+
+    def measure(self, pair):
+        os.write(2, b"a line that nobody wants to read\n" * 2**20)
         return super().measure(pair)
 
 

@@ -1,6 +1,10 @@
 """The Ray executor gives the rows of the local one, also when nodes are killed under it."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +49,6 @@ def clips(tmp_path, monkeypatch):
     """Quiet and loud clips."""
     monkeypatch.syspath_prepend(str(HERE))
     rng = np.random.default_rng(0)
-    made = []
     for index in range(6):
         path = tmp_path / "clips" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
@@ -53,8 +56,11 @@ def clips(tmp_path, monkeypatch):
         wave = rng.uniform(-peak, peak, RATE)
         wave[100] = peak
         soundfile.write(path, wave, RATE)
-        made.append(Clip(path.stem, "test", Domain.SOUND, path))
-    return made
+    return find_clips(tmp_path / "clips")
+
+
+def find_clips(folder):
+    return [Clip(path.stem, "test", Domain.SOUND, path) for path in sorted(folder.glob("*.wav"))]
 
 
 def run(folder, clips, codecs, metrics, progress=None, **execution):
@@ -131,6 +137,40 @@ def test_killed_nodes_cost_no_row(cluster, tmp_path, clips, losses):
     assert losses, "no node had work when it was killed"
     pd.testing.assert_frame_equal(comparable(local), comparable(remote))
     assert set(remote["status"]) == {"ok"}
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{here!r}]
+import test_ray
+from pathlib import Path
+clips = test_ray.find_clips(Path({clips!r}))
+test_ray.run(Path({out!r}), clips, *{work!r}, executor="ray", address={address!r})
+"""
+
+
+def test_a_killed_parent_loses_nothing(cluster, tmp_path, clips):
+    work = ("Pcm",), ("SlowPeak", "Peak")
+    places = {"here": str(HERE), "clips": str(tmp_path / "clips"), "out": str(tmp_path / "run")}
+    script = SCRIPT.format(**places, work=work, address=cluster.address)
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while process.poll() is None and scored(tmp_path / "run") < 2:
+        time.sleep(0.1)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = scored(tmp_path / "run")
+    assert 2 <= before < 12
+    done, rows = run(tmp_path / "run", clips, *work, executor="ray")
+    assert done <= 18 - 6 - before
+    assert set(rows["status"]) == {"ok"}
+
+
+def scored(folder):
+    try:
+        rows = Results.load(folder).rows
+    except BenchError:
+        return 0
+    return int((rows["metric"].str.startswith("fakes") & (rows["status"] == "ok")).sum())
 
 
 def test_a_node_unlike_this_machine_is_refused(cluster, tmp_path, clips, monkeypatch):

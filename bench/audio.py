@@ -4,7 +4,10 @@ Conventions: samples are float32 ``[C, N]``, full scale is 1.0. There is one res
 quality VHQ, and it is part of every metric's fingerprint.
 """
 
+import io
 import math
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -100,7 +103,7 @@ def read_audio(
 
 
 def _read_soundfile(path: Path, start_s: float, duration_s: float | None) -> Audio:
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
         rate = file.samplerate
         if duration_s is None and file.frames / rate > MAXIMUM_S:
             raise MeasureError(
@@ -188,11 +191,22 @@ def quantize_24bit(samples: Samples) -> Samples:
 
 
 def write_flac(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write ``[C, N]`` as 24-bit FLAC, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``[C, N]`` as 24-bit FLAC, so that a reader never sees half a file.
+
+    Raises:
+        MeasureError: If there is no room, or the folder cannot be written.
+    """
+    content = io.BytesIO()  # libsndfile does not tell when the last block finds no room
+    soundfile.write(content, samples.T, sample_rate, format="FLAC", subtype="PCM_24")
     partial = path.with_name(path.name + ".part")
-    soundfile.write(partial, samples.T, sample_rate, format="FLAC", subtype="PCM_24")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content.getbuffer())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise MeasureError(Reason.CANNOT_WRITE, f"{path.name}: {error.strerror}") from error
 
 
 def level_dbfs(samples: Samples) -> float:

@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # no room, no permission, a disk that went away
+        print(f"run_bench.py: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; what was measured is kept, the same command goes on", file=sys.stderr)
         return 130
@@ -68,6 +71,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_run,
         _add_score,
         _add_report,
+        _add_merge,
+        _add_export,
         _add_compare,
         _add_baseline,
         _add_paper,
@@ -113,6 +118,7 @@ def _add_run(commands: Commands) -> None:
     add("--out", type=Path, default=DEFAULT_OUT, help="the run's folder (default: %(default)s)")
     add("--device", default="auto", help="where neural codecs run: auto (GPU if any), cpu, cuda:1")
     add("--reference-codec", metavar="CODEC", help="codec that others are compared with")
+    add("--shard", type=_shard, metavar="I/N", help="only part I of N; `merge` joins the parts")
     add("--dry-run", action="store_true", help="print what would be done, do nothing")
     add("--no-audio", action="store_true", help="drop reconstructions once they are scored")
     add("--no-report", action="store_true", help="measure only; `report` makes it later")
@@ -134,6 +140,10 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_execution(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", type=_positive, default=0, help="worker processes (default: one per core)")
+    add("--executor", choices=("local", "ray"), default="local", help="where (default: local)")
+    add("--address", help="of the Ray cluster, e.g. auto (default: start Ray on this machine)")
+    add("--gpus", type=float, help="GPUs of one codec process with Ray, e.g. 0.5")
+    add("--worker-memory", type=float, default=0.0, metavar="MB", help="replace a worker above")
     add("--task-timeout", type=float, default=900.0, metavar="S", help="default: 900 s")
     add("--retry-failed", action="store_true", help="try rows again that failed before")
     add("--plain", action="store_true", help="progress as lines, also on a terminal")
@@ -169,6 +179,30 @@ def _add_report(commands: Commands) -> None:
     add("folder", type=Path, help="the run's folder")
     add("--reference-codec", metavar="CODEC", help="codec that others are compared with")
     add("--export", type=Path, help="also write the tidy rows to this .csv or .parquet file")
+
+
+def _add_merge(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "merge",
+        "bench.shards:merge_command",
+        "join runs of parts of one data set into one",
+        "merge runs/part-1 runs/part-2 s3://bucket/part-3 --out runs/whole",
+    )
+    parser.add_argument("shards", nargs="+", help="run folders, or where they were exported to")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new run")
+
+
+def _add_export(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "bench.shards:export_command",
+        "write a run's measurements as Parquet files, e.g. to object storage",
+        "export runs/part-3 s3://bucket/part-3",
+    )
+    parser.add_argument("folder", type=Path, help="the run's folder")
+    parser.add_argument("place", help="folder or URL (s3://, gs://, ...) that fsspec can write")
 
 
 def _add_compare(commands: Commands) -> None:
@@ -353,6 +387,14 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("expected one or more names, separated by commas")
     return names
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Return which part of how many, e.g. (2, 4) for ``2/4``."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N, got {text!r}")
+    return int(part), int(parts)
 
 
 def _positive(text: str) -> int:

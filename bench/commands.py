@@ -53,6 +53,9 @@ def run(options: argparse.Namespace) -> int:
         file=options.datasets_file,
         domain=options.domain,
     )
+    if options.shard:
+        part, parts = options.shard
+        clips = clips[part - 1 :: parts]
     names = options.codecs or list(DEFAULT_CODECS)
     codec_ids = all_codec_ids() if names == ["all"] else expand_codec_ids(names)
     plan = make_plan(clips, codec_ids, _metrics(options), seed=options.seed, device=options.device)
@@ -73,6 +76,10 @@ def _metrics(options: argparse.Namespace) -> list[str]:
 def _execution(options: argparse.Namespace, *, keep_audio: bool = True) -> Execution:
     return Execution(
         jobs=options.jobs,
+        executor=options.executor,
+        address=options.address,
+        gpus=options.gpus,
+        worker_memory_mb=options.worker_memory,
         task_timeout_s=options.task_timeout,
         keep_audio=keep_audio,
         retry_failed=options.retry_failed,
@@ -92,7 +99,7 @@ def _dry_run(plan: "Plan", folder: Path, execution: Execution) -> int:
         print(f"  {info.name}  ({', '.join(info.domains)})  {state}".rstrip())
     if (folder / FILE_NAME).is_file():
         store = Store(folder)
-        done = len(store.coding_statuses()), len(store.score_statuses())
+        done = store.counts()
         todo = len(coding_tasks(plan, store, execution)), len(scoring_tasks(plan, store, execution))
         print(f"{folder} holds {done[0]} codings and {done[1]} scores")
         print(f"left to do: {todo[0]} coding tasks, at least {todo[1]} scoring tasks")

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     # the machine
     TIMEOUT = "timeout"
     WORKER_DIED = "worker_died"
+    CANNOT_WRITE = "cannot_write"
 
 
 #: Reasons that say "does not apply here" rather than "went wrong".
@@ -95,6 +96,16 @@ class MeasureError(BenchError):
     def status(self) -> Status:
         """``skipped`` where the measurement does not apply, ``failed`` where it went wrong."""
         return Status.SKIPPED if self.reason in SKIP_REASONS else Status.FAILED
+
+
+def one_line(text: object, limit: int = 500) -> str:
+    r"""Return a text, e.g. an error's, on one line that every file and terminal can take.
+
+    Example:
+        >>> one_line("two\nlines of \udcff")
+        'two lines of ?'
+    """
+    return " ".join(str(text).encode("utf-8", "replace").decode().split())[:limit]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

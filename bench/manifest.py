@@ -49,9 +49,14 @@ def describe_environment(
         "jobs": jobs,
         "device": _device(device),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": package_versions(),
         "machine": _machine(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of what can move a number."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def _version(package: str) -> str | None:

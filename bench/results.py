@@ -1,15 +1,18 @@
 """What a run measured, as tidy rows, and what is known about its metrics, codecs and clips."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bench.errors import BenchError, Reason, Status
+from bench.errors import BenchError, Reason, Status, one_line
 from bench.store import CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
@@ -141,23 +144,31 @@ class Results:
         """
         store = Store(folder)
         try:
-            plan, manifest = store.latest_plan()
-            metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
-            if plan["source"] == "codecs":
-                metrics += CODING_METRICS
-            return cls(
-                rows=_rows(store, plan, metrics),
-                metrics={info.name: info for info in metrics},
-                codecs={
-                    info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
-                    for info in plan["codecs"]
-                },
-                clips=_clips(store, plan),
-                manifest=manifest,
-                folder=folder,
-            )
+            with store.explained():
+                return cls._read(store)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            problem = one_line(f"{type(error).__name__}: {error}", 200)
+            raise BenchError(f"{store.path} does not hold what a run writes ({problem})") from error
         finally:
             store.close()
+
+    @classmethod
+    def _read(cls, store: Store) -> "Results":
+        plan, manifest = store.latest_plan()
+        metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
+        if plan["source"] == "codecs":
+            metrics += CODING_METRICS
+        return cls(
+            rows=_rows(store, plan, metrics),
+            metrics={info.name: info for info in metrics},
+            codecs={
+                info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
+                for info in plan["codecs"]
+            },
+            clips=_clips(store, plan),
+            manifest=manifest,
+            folder=store.folder,
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a copy of the tidy rows."""
@@ -174,14 +185,17 @@ class Results:
 
     def reconstruction_path(self, codec: str, clip_hash: str) -> Path | None:
         """Return the kept reconstruction of a clip, or None if it was not kept."""
-        if self.folder is None:
+        if self.folder is None or codec not in self._seeds:
             return None
-        seeds = self.rows.loc[self.rows["codec"] == codec, "seed"]
-        if seeds.empty:
-            return None
-        key = CodingKey(self.codecs[codec].fingerprint, clip_hash, int(seeds.iloc[0]))
+        key = CodingKey(self.codecs[codec].fingerprint, clip_hash, self._seeds[codec])
         path = self.folder / reconstruction_name(key)
         return path if path.is_file() else None
+
+    @cached_property
+    def _seeds(self) -> dict[str, int]:
+        """What each codec's reconstructions are filed under."""
+        first = self.rows.drop_duplicates("codec")
+        return dict(zip(first["codec"], first["seed"].astype(int), strict=True))
 
 
 def reconstruction_name(key: CodingKey) -> str:
@@ -203,6 +217,9 @@ def details(rows: pd.DataFrame, key: str) -> pd.Series:
 # --- from the store to tidy rows -------------------------------------------------------------
 
 _KEY = ["codec_fingerprint", "clip_hash", "seed"]
+_SCORE_TEXTS = ("status", "reason", "message", "detail")
+_SCORE = ("metric_fingerprint", "value", *_SCORE_TEXTS)
+_ROWS_AT_ONCE = 20_000
 
 
 def _tupled(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,18 +239,64 @@ def _rows(store: Store, plan: Mapping[str, Any], metrics: list[MetricInfo]) -> p
     coded = coded.rename(
         columns={name: f"coding_{name}" for name in ("status", "reason", "message")}
     )
-    rows = coded.merge(_metric_frame(metrics), how="cross")
-    scores = _frame(store, "SELECT * FROM scores")
-    rows = rows.merge(scores, on=[*_KEY, "metric_fingerprint"], how="left")
+    # Every coding beside every metric, [codings x metrics], and the scores at their places.
+    infos, scores = _metric_frame(metrics), _scores(store, coded[_KEY], metrics)
+    rows = pd.concat(
+        [
+            coded.take(np.repeat(np.arange(len(coded)), len(infos))).reset_index(drop=True),
+            infos.take(np.tile(np.arange(len(infos)), len(coded))).reset_index(drop=True),
+            scores,
+        ],
+        axis=1,
+    )
     for name in measured:
         here = (rows["metric"] == name) & rows[name].notna()
         rows.loc[here, "value"] = rows.loc[here, name]
         rows.loc[here, "status"] = Status.OK.value
-    _explain_gaps(rows)
+    _explain_gaps(rows, metrics)
     # An anchor that keeps the samples (or nothing but a level) has no bitrate worth the name.
     rows.loc[(rows["kind"] == "anchor") & rows["nominal_kbps"].isna(), "measured_kbps"] = np.nan
     rows["detail"] = rows["detail"].fillna("{}")
     return rows[list(ROW_COLUMNS)]
+
+
+def _scores(store: Store, keys: pd.DataFrame, metrics: list[MetricInfo]) -> pd.DataFrame:
+    """Return status, reason, message, value and detail of every key's metrics, in that order.
+
+    The scores are read piece by piece and put where they belong: joining a million rows on their
+    hashes would take ten times the memory.
+    """
+    place_of: dict[tuple[Any, ...], int] = {}
+    # Clips of the same content share their scores.
+    places = [place_of.setdefault(key, len(place_of)) for key in keys.itertuples(index=False)]
+    number_of = {info.fingerprint: number for number, info in enumerate(metrics)}
+    found = {name: np.full(len(place_of) * len(metrics), None, object) for name in _SCORE_TEXTS}
+    values = np.full(len(place_of) * len(metrics), np.nan)
+    cursor = store.query(f"SELECT {', '.join((*_KEY, *_SCORE))} FROM scores")
+    nowhere = len(values)
+    while piece := cursor.fetchmany(_ROWS_AT_ONCE):
+        at = np.array(
+            [
+                place_of.get(row[:3], nowhere) * len(metrics) + number_of.get(row[3], nowhere)
+                for row in piece
+            ]
+        )
+        here = at < len(values)
+        columns = dict(zip(_SCORE, zip(*(row[3:] for row in piece), strict=True), strict=True))
+        values[at[here]] = np.array(columns["value"], float)[here]
+        for name, column in found.items():
+            column[at[here]] = _shared(columns[name])[here]
+    rows = np.add.outer(np.array(places) * len(metrics), np.arange(len(metrics))).ravel()
+    return pd.DataFrame(
+        {name: pd.Series(column[rows]) for name, column in found.items()} | {"value": values[rows]}
+    )
+
+
+def _shared(texts: Sequence[str | None]) -> NDArray[np.object_]:
+    """Return texts as an array in which equal ones are one object."""
+    array = np.empty(len(texts), object)
+    array[:] = [text if text is None else sys.intern(text) for text in texts]
+    return array
 
 
 def _frame(store: Store, sql: str) -> pd.DataFrame:
@@ -257,8 +320,16 @@ def _codecs_by_clips(plan: Mapping[str, Any]) -> pd.DataFrame:
         }
         for codec in plan["codecs"]
     ).astype({"nominal_kbps": "float64"})
-    clips = pd.DataFrame(plan["clips"])[["dataset", "clip", "domain", "text", "clip_hash"]]
+    names = ["dataset", "clip", "domain", "text", "clip_hash"]
+    clips = pd.DataFrame([_printable(clip) for clip in plan["clips"]])[names]
     return codecs.merge(clips, how="cross")
+
+
+def _printable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for key, value in entry.items()
+    }
 
 
 def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
@@ -266,7 +337,6 @@ def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
         {
             "metric": info.name,
             "metric_fingerprint": info.fingerprint,
-            "domains": set(info.domains),
             "requires_text": info.requires_text,
             "metric_unavailable": info.unavailable_reason,
         }
@@ -274,10 +344,10 @@ def _metric_frame(metrics: list[MetricInfo]) -> pd.DataFrame:
     )
 
 
-def _explain_gaps(rows: pd.DataFrame) -> None:
+def _explain_gaps(rows: pd.DataFrame, metrics: Sequence[MetricInfo]) -> None:
     """Give every row without a status the first reason that holds."""
-    pairs = zip(rows["domain"], rows["domains"], strict=True)
-    elsewhere = pd.Series([domain not in domains for domain, domains in pairs], index=rows.index)
+    fitting = [f"{info.name} {domain}" for info in metrics for domain in info.domains]
+    elsewhere = ~(rows["metric"] + " " + rows["domain"]).isin(fitting)
     coding_failed = rows["coding_status"].notna() & (rows["coding_status"] != Status.OK)
     _mark(rows, elsewhere, Reason.NOT_FOR_DOMAIN, "not for this domain")
     _mark(rows, rows["metric_unavailable"].notna(), Reason.METRIC_UNAVAILABLE, "metric_unavailable")
@@ -303,6 +373,8 @@ def _mark(rows: pd.DataFrame, where: pd.Series, reason: Reason, message: str) ->
 
 def _clips(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
     durations = store.query("SELECT clip_hash, MAX(duration_s) FROM codings GROUP BY clip_hash")
-    clips = pd.DataFrame(plan["clips"])
+    # Names of files may hold what UTF-8, and so Arrow, cannot (lone surrogates).
+    paths = pd.Series([clip["path"] for clip in plan["clips"]], dtype=object)
+    clips = pd.DataFrame([_printable(clip) for clip in plan["clips"]]).assign(path=paths)
     clips["duration_s"] = clips["clip_hash"].map(dict(durations.fetchall())).astype("float64")
     return clips

@@ -5,39 +5,31 @@ scoring reads them. Both take their work from what the store does not have yet, 
 pool of processes, and keep each result as it arrives; stopping at any moment loses nothing.
 """
 
-import logging
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from pebble import ProcessExpired, ProcessPool
-
-from bench import worker
-from bench.errors import Reason, Status
+from bench.errors import Reason, Status, unknown_name
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
+from bench.pool import Limits, LocalPool, LostError, Pool, local_limits
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import Coding, CodingKey, Score, Store, folder_lock
-from bench.worker import CodingItem, CodingTask, ScoringTask, Task
+from bench.worker import CodingItem, CodingTask, Failure, ScoringTask, Task
 
-logger = logging.getLogger(__name__)
-
-#: Libraries that would start a thread per core in every worker (measured: two threads on two
-#: busy cores were up to 18 times slower than one).
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 #: Failures that say something about the moment rather than about the input.
-PASSING_REASONS = frozenset({Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CODEC_UNAVAILABLE})
+PASSING_REASONS = frozenset(
+    {Reason.TIMEOUT, Reason.WORKER_DIED, Reason.CANNOT_WRITE, Reason.CODEC_UNAVAILABLE}
+)
+#: Where tasks can run.
+EXECUTORS = ("local", "ray")
+#: How often a task may be lost with its process or machine until it is given up.
+LOSSES_ALLOWED = 3
 
 
 class Progress(Protocol):
@@ -65,15 +57,24 @@ class Execution:
     """How a plan is run; none of it moves a number other than timings.
 
     Attributes:
-        jobs: Worker processes.
+        jobs: Worker processes; 0: one per core.
         task_timeout_s: A task that takes longer is ended and its parts are tried alone.
+        executor: ``local``: processes of this machine; ``ray``: of a Ray cluster.
+        address: Of the Ray cluster; None starts Ray on this machine.
+        gpus: GPUs of one codec process on a cluster, may be a fraction; None: 1 if the device is
+            not the CPU.
+        worker_memory_mb: A worker that holds more after a task is replaced; 0: its share.
         keep_audio: Whether reconstructions stay when everything is scored.
         retry_failed: Whether rows that failed before are tried again (those that failed by
             timeout, crash or a missing package always are).
     """
 
     jobs: int = 0
+    executor: str = "local"
+    address: str | None = None
+    gpus: float | None = None
     task_timeout_s: float = 900.0
+    worker_memory_mb: float = 0.0
     keep_audio: bool = True
     retry_failed: bool = False
 
@@ -100,10 +101,11 @@ def run_plan(
         store = Store(folder, create=True)
         try:
             store.add_plan(plan.as_dict(), manifest)
-            coding = coding_tasks(plan, store, execution)
-            done = _run_stage("coding", coding, plan, folder, store, execution, progress)
-            scoring = scoring_tasks(plan, store, execution)
-            done += _run_stage("scoring", scoring, plan, folder, store, execution, progress)
+            with closing(_Pools(execution, folder, plan.device)) as pools:
+                coding = coding_tasks(plan, store, execution)
+                done = _run_stage("coding", coding, pools, store, progress)
+                scoring = scoring_tasks(plan, store, execution)
+                done += _run_stage("scoring", scoring, pools, store, progress)
             if not execution.keep_audio:
                 shutil.rmtree(folder / "audio", ignore_errors=True)
             return done
@@ -141,7 +143,8 @@ def score_files(
                 for task in scoring_tasks(plan, store, execution)
                 if (file := files[task.key.clip_hash])
             ]
-            _run_stage("scoring", tasks, plan, folder, store, execution, progress or Quiet())
+            with closing(_Pools(execution, folder, "cpu")) as pools:
+                _run_stage("scoring", tasks, pools, store, progress or Quiet())
         finally:
             store.close()
 
@@ -151,27 +154,39 @@ def score_files(
 
 def coding_tasks(plan: Plan, store: Store, execution: Execution) -> list[CodingTask]:
     """Return the codings still needed, batched, one codec after another."""
-    codings, scores = store.coding_statuses(), store.score_statuses()
 
     def is_needed(codec: PlannedCodec, clip: PlannedClip) -> bool:
         key = coding_key(codec, clip)
-        if not _is_settled(codings.get(key), execution):
+        found = store.coding_status(key)
+        if not _is_settled(found, execution):
             return True
-        if codings[key][0] != Status.OK or (store.folder / reconstruction_name(key)).is_file():
+        if found is None or found[0] != Status.OK:
             return False
-        return bool(_missing_metrics(plan, clip, key, scores, execution))
+        is_missed = bool(_missing_metrics(plan, clip, key, store, execution))
+        return is_missed and not (store.folder / reconstruction_name(key)).is_file()
 
     tasks = []
     for codec in plan.codecs:
         if codec.info.unavailable_reason:
             continue
-        clips = [clip for clip in plan.clips if is_needed(codec, clip)]
-        items = [_coding_item(plan, store, codec, clip) for clip in _unique(clips)]
+        clips = [clip for clip in _unique(plan.clips) if is_needed(codec, clip)]
+        if codec.batch_size > 1:
+            clips.sort(key=_length)
+        items = [_coding_item(plan, store, codec, clip) for clip in clips]
         tasks += [
             CodingTask(codec.info.codec_id, plan.device, tuple(items[i : i + codec.batch_size]))
             for i in range(0, len(items), codec.batch_size)
         ]
     return tasks
+
+
+def _length(clip: PlannedClip) -> tuple[float, str]:
+    """Return what sorts clips by length, about, so that a batch has little to pad."""
+    facts = clip.clip
+    try:
+        return facts.duration_s or facts.path.stat().st_size, facts.id
+    except OSError:
+        return 0.0, facts.id
 
 
 def _unique(clips: Iterable[PlannedClip]) -> Iterable[PlannedClip]:
@@ -187,31 +202,27 @@ def _coding_item(plan: Plan, store: Store, codec: PlannedCodec, clip: PlannedCli
 
 def scoring_tasks(plan: Plan, store: Store, execution: Execution) -> list[ScoringTask]:
     """Return the scores still needed, clip after clip, so that workers share references."""
-    codings, scores = store.coding_statuses(), store.score_statuses()
     tasks = []
     for clip in _unique(plan.clips):
         for codec in plan.codecs:
             key = coding_key(codec, clip)
-            if codings.get(key, ("",))[0] != Status.OK:
+            status = store.coding_status(key)
+            if status is None or status[0] != Status.OK:
                 continue
-            names = _missing_metrics(plan, clip, key, scores, execution)
-            path = store.folder / reconstruction_name(key)
-            if names:
+            if names := _missing_metrics(plan, clip, key, store, execution):
+                path = store.folder / reconstruction_name(key)
                 tasks.append(ScoringTask(key, clip.clip, path, names))
     return tasks
 
 
 def _missing_metrics(
-    plan: Plan,
-    clip: PlannedClip,
-    key: CodingKey,
-    scores: dict[tuple[CodingKey, str], tuple[str, str | None]],
-    execution: Execution,
+    plan: Plan, clip: PlannedClip, key: CodingKey, store: Store, execution: Execution
 ) -> tuple[tuple[str, str], ...]:
+    scores = store.score_statuses(key)
     return tuple(
         (info.name, info.fingerprint)
         for info in plan.metrics
-        if applies(info, clip) and not _is_settled(scores.get((key, info.fingerprint)), execution)
+        if applies(info, clip) and not _is_settled(scores.get(info.fingerprint), execution)
     )
 
 
@@ -234,20 +245,11 @@ def _is_settled(found: tuple[str, str | None] | None, execution: Execution) -> b
 
 
 def _run_stage(
-    stage: str,
-    tasks: Sequence[Task],
-    plan: Plan,
-    folder: Path,
-    store: Store,
-    execution: Execution,
-    progress: Progress,
+    stage: str, tasks: Sequence[Task], pools: "_Pools", store: Store, progress: Progress
 ) -> int:
     """Run a stage's tasks and keep their rows; return how many."""
     if not tasks:
         return 0
-    # One process holds a GPU: a model per worker would not fit, batches fill the device instead.
-    on_device = stage == "coding" and plan.device != "cpu"
-    workers = 1 if on_device else min(execution.workers, len(tasks))
     count = 0
 
     def keep(task: Task, rows: list[Coding] | list[Score]) -> None:
@@ -261,7 +263,7 @@ def _run_stage(
         progress.advance(len(rows), failed)
 
     progress.begin(stage, sum(_size(task) for task in tasks))
-    run_tasks(tasks, keep, workers, folder / "worker.log", execution.task_timeout_s)
+    run_tasks(tasks, keep, pools.of_stage(stage))
     return count
 
 
@@ -269,66 +271,72 @@ def _size(task: Task) -> int:
     return len(task.items if isinstance(task, CodingTask) else task.metrics)
 
 
-def run_tasks(
-    tasks: Iterable[Task],
-    keep: Callable[[Task, Any], None],
-    workers: int,
-    log: Path,
-    timeout_s: float,
-) -> None:
-    """Run tasks in ``workers`` processes and hand each one's rows to ``keep`` as it ends.
+def run_tasks(tasks: Iterable[Task], keep: Callable[[Task, Any], None], pool: Pool) -> None:
+    """Run tasks in a pool and hand each one's rows to ``keep`` as it ends.
 
     A task that hangs or kills its worker is split, and each part is tried alone; only the part
-    that does it again is given up, with its reason. Few tasks are in flight at a time, so that
-    memory does not grow with their number.
+    that does it again is given up, with its reason. A task that is lost with its machine is tried
+    elsewhere. Few tasks are in flight at a time, so that memory does not grow with their number.
     """
     queue, running = deque(tasks), dict[Future[Any], Task]()
-    with _pool(workers, log) as pool:
-        while queue or running:
-            while queue and len(running) < 2 * workers:
-                task = queue.popleft()
-                scheduled = pool.schedule(worker.run_task, args=[task], timeout=timeout_s)
-                running[scheduled] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                try:
-                    keep(task, future.result())
-                except (TimeoutError, ProcessExpired) as error:
-                    parts = task.split()
-                    queue.extendleft(reversed(parts))
-                    if not parts:
-                        keep(task, task.failed(*_why(error, timeout_s)))
+    losses: Counter[Task] = Counter()
+    while queue or running:
+        while queue and len(running) < pool.capacity(queue[0]):
+            task = queue.popleft()
+            running[pool.submit(task)] = task
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            try:
+                done = pool.result(future)
+            except LostError as error:
+                losses[task] += 1
+                if losses[task] < LOSSES_ALLOWED:
+                    queue.appendleft(task)
+                    continue
+                done = Failure(Status.FAILED, Reason.WORKER_DIED, f"{error}, {losses[task]} times")
+            if not isinstance(done, Failure):
+                keep(task, done)
+            elif parts := task.split():
+                queue.extendleft(reversed(parts))
+            else:
+                keep(task, task.failed(done.reason, done.message))
 
 
-@contextmanager
-def _pool(workers: int, log: Path) -> Iterator[ProcessPool]:
-    """Hold a pool whose processes share the cores fairly; whatever happens, it is ended."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))  # inherited when they start
-    pool = ProcessPool(
-        max_workers=workers,
-        context=get_context("spawn"),
-        initializer=worker.start_worker,
-        initargs=(log,),
-    )
-    try:
-        yield pool
-    except BaseException:
-        pool.stop()
-        raise
-    else:
-        pool.close()
-    finally:
-        pool.join()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+class _Pools:
+    """The pools of a run, opened when a stage has something to do."""
+
+    def __init__(self, execution: Execution, folder: Path, device: str) -> None:
+        self._execution = execution
+        self._folder = folder
+        self._device = device
+        self._open: dict[int, Pool] = {}
+
+    def of_stage(self, stage: str) -> Pool:
+        """Return where a stage's tasks run."""
+        workers = self._execution.workers
+        if stage == "coding" and self._device != "cpu" and self._execution.executor == "local":
+            # One process holds a GPU: a model per worker would not fit, batches fill the device.
+            workers = 1
+        if workers not in self._open:
+            self._open[workers] = _open_pool(self._execution, workers, self._folder, self._device)
+        return self._open[workers]
+
+    def close(self) -> None:
+        """End all of them."""
+        for pool in self._open.values():
+            pool.close()
 
 
-def _why(error: BaseException, timeout_s: float) -> tuple[Reason, str]:
-    if isinstance(error, ProcessExpired):
-        message = f"the worker process died (exit code {error.exitcode}); see worker.log"
-        return Reason.WORKER_DIED, message
-    return Reason.TIMEOUT, f"took longer than {timeout_s:g} s; raise --task-timeout"
+def _open_pool(execution: Execution, workers: int, folder: Path, device: str) -> Pool:
+    if execution.executor == "local":
+        limits = local_limits(workers, execution.task_timeout_s, execution.worker_memory_mb)
+        return LocalPool(workers, folder / "worker.log", limits)
+    if execution.executor != "ray":
+        raise unknown_name("executor", execution.executor, EXECUTORS)
+    from bench.cluster import RayPool
+
+    gpus = execution.gpus if execution.gpus is not None else float(device != "cpu")
+    limits = Limits(execution.task_timeout_s, execution.worker_memory_mb)
+    address = execution.address
+    jobs = execution.jobs if address else workers
+    return RayPool(folder, limits, address=address, jobs=jobs, gpus=gpus)

@@ -8,16 +8,21 @@ every call of :meth:`Store.add` is one transaction, so that ``kill -9`` loses no
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench.errors import BenchError, Reason, Status
 
 FILE_NAME = "results.sqlite"
+#: How long another program may hold the file.
+BUSY_TIMEOUT_S = 60.0
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plans (
@@ -84,6 +89,14 @@ class Score:
     detail: str | None = None
 
 
+_KEY = tuple(field.name for field in fields(CodingKey))
+#: Columns of each table, those of the key first.
+COLUMNS = {
+    table: (*_KEY, *(field.name for field in fields(row) if field.name != "key"))
+    for table, row in (("codings", Coding), ("scores", Score))
+}
+
+
 class Store:
     """An open results file.
 
@@ -102,16 +115,31 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         elif not self.path.is_file():
             raise BenchError(f"no results in {folder}; expected {FILE_NAME} of an earlier run")
-        try:
+        with self.explained():
             self._connection = self._open()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn whatever SQLite has to complain of into one clear line.
+
+        Raises:
+            BenchError: In place of an error of SQLite.
+        """
+        try:
+            yield
         except sqlite3.Error as error:
-            raise BenchError(
-                f"cannot use {self.path}: {error}; check the disk and its permissions, or move "
-                "the file away to begin anew"
-            ) from error
+            remedy = "check the disk and its permissions, or move the file away to begin anew"
+            if "locked" in str(error):
+                remedy = f"another program has held it for {BUSY_TIMEOUT_S:g} s; end that first"
+            elif "full" in str(error):
+                remedy = "what was measured is kept; make room, then the same command goes on"
+            raise BenchError(f"cannot use {self.path}: {error}; {remedy}") from error
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        if not os.access(self.folder, os.W_OK):  # a run that lies where it can only be read
+            place = f"file:{quote(str(self.path))}?immutable=1"
+            return sqlite3.connect(place, uri=True, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -129,21 +157,37 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        with self.explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def add(self, codings: Iterable[Coding] = (), scores: Iterable[Score] = ()) -> None:
         """Keep measurements, in one transaction; newer ones replace older ones of the same key."""
         with self._transaction() as connection:
-            for coding in codings:
-                _insert(connection, "codings", coding)
-            for score in scores:
-                _insert(connection, "scores", score)
+            for table, rows in (("codings", codings), ("scores", scores)):
+                statement = f"INSERT OR REPLACE {_insertion(table)}"
+                connection.executemany(statement, _values(table, rows))
+
+    def add_missing(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep rows of another store, unless the same was measured here with a value.
+
+        Args:
+            table: ``codings`` or ``scores``.
+            rows: Values of its :data:`COLUMNS`.
+        """
+        updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[table])
+        statement = (
+            f"INSERT {_insertion(table)} ON CONFLICT DO UPDATE SET {updates} "
+            f"WHERE {table}.status <> 'ok' AND excluded.status = 'ok'"
+        )
+        with self._transaction() as connection:
+            connection.executemany(statement, rows)
 
     def add_plan(self, plan: dict[str, Any], manifest: dict[str, Any]) -> None:
         """Keep what was asked for; the latest plan is what :func:`bench.load` shows."""
@@ -166,32 +210,46 @@ class Store:
             raise BenchError(f"{self.path} holds no run yet")
         return json.loads(row[0]), json.loads(row[1])
 
-    def coding_statuses(self) -> dict[CodingKey, tuple[str, str | None]]:
-        """Return status and reason of every coding."""
-        rows = self._connection.execute(
-            "SELECT codec_fingerprint, clip_hash, seed, status, reason FROM codings"
-        )
-        return {CodingKey(*row[:3]): (row[3], row[4]) for row in rows}
+    def coding_status(self, key: CodingKey) -> tuple[str, str | None] | None:
+        """Return status and reason of a coding, None if it was not tried."""
+        return self._connection.execute(
+            "SELECT status, reason FROM codings "
+            "WHERE codec_fingerprint = ? AND clip_hash = ? AND seed = ?",
+            (key.codec_fingerprint, key.clip_hash, key.seed),
+        ).fetchone()
 
-    def score_statuses(self) -> dict[tuple[CodingKey, str], tuple[str, str | None]]:
-        """Return status and reason of every score, by coding key and metric fingerprint."""
+    def score_statuses(self, key: CodingKey) -> dict[str, tuple[str, str | None]]:
+        """Return status and reason of a reconstruction's scores, by metric fingerprint."""
         rows = self._connection.execute(
-            "SELECT codec_fingerprint, clip_hash, seed, metric_fingerprint, status, reason "
-            "FROM scores"
+            "SELECT metric_fingerprint, status, reason FROM scores "
+            "WHERE codec_fingerprint = ? AND clip_hash = ? AND seed = ?",
+            (key.codec_fingerprint, key.clip_hash, key.seed),
         )
-        return {(CodingKey(*row[:3]), row[3]): (row[4], row[5]) for row in rows}
+        return {row[0]: row[1:] for row in rows}
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many codings and scores there are."""
+        tables = ("codings", "scores")
+        codings, scores = (
+            self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+            for table in tables
+        )
+        return codings, scores
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Run a reading query."""
         return self._connection.execute(sql, parameters)
 
 
-def _insert(connection: sqlite3.Connection, table: str, row: Coding | Score) -> None:
-    flat = asdict(row)
-    flat |= flat.pop("key")
-    names = ", ".join(flat)
-    marks = ", ".join(f":{name}" for name in flat)
-    connection.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", flat)
+def _values(table: str, rows: Iterable[Coding] | Iterable[Score]) -> Iterable[tuple[Any, ...]]:
+    """Return measurements as rows of a table."""
+    names = (f"key.{name}" if name in _KEY else name for name in COLUMNS[table])
+    return map(attrgetter(*names), rows)
+
+
+def _insertion(table: str) -> str:
+    names = COLUMNS[table]
+    return f"INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +36,7 @@ from bench.audio import (
 )
 from bench.clips import Clip
 from bench.coding import from_codec, to_codec
-from bench.errors import MeasureError, Reason, Status
+from bench.errors import MeasureError, Reason, Status, one_line
 from bench.metrics import Pair, Signal
 from bench.store import Coding, CodingKey, Score
 from codec_zoo import Codec, CodecError, CodecUnavailableError, Encoded, create
@@ -43,6 +45,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _REFERENCES_KEPT = 3
+_LOG_LIMIT = 64 * 2**20
 _codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
 _references: OrderedDict[str, Signal] = OrderedDict()
 
@@ -115,33 +118,43 @@ class ScoringTask:
 
 
 Task = CodingTask | ScoringTask
+Rows = list[Coding] | list[Score]
 
 
-def start_worker(log: Path) -> None:
-    """Set a worker process up: own log, no Ctrl-C, end with the parent.
+def serve(handle: int) -> None:
+    """Run the tasks that come over a connection, until it closes.
 
     Args:
-        log: File that takes everything libraries print; stdout carries data only.
+        handle: File descriptor of the connection; answers are rows and the memory held, MB.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    file = log.open("a")
-    os.dup2(file.fileno(), sys.stdout.fileno())
-    os.dup2(file.fileno(), sys.stderr.fileno())
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    connection: Connection = Connection(handle)
+    connection.send(None)  # ready
+    while True:
+        try:
+            task: Task = connection.recv()
+        except EOFError:
+            return
+        _shorten_log()
+        connection.send((task.run(), _memory_mb("VmRSS") or 0.0))
 
 
 def _end_with(parent: int) -> None:
     """Leave when the parent is gone, even in the middle of a long computation."""
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # what metrics forked leaves too
 
 
-def run_task(task: Task) -> list[Coding] | list[Score]:
-    """Run a task in this process; the pool's entry."""
-    return task.run()
+def _shorten_log() -> None:
+    """Begin the log, which is our standard error, anew when libraries have filled it."""
+    log = sys.stderr.fileno()
+    if stat.S_ISREG(os.fstat(log).st_mode) and os.fstat(log).st_size > _LOG_LIMIT:
+        os.ftruncate(log, 0)
+        logger.warning("older lines are gone: the log had reached %d MB", _LOG_LIMIT // 2**20)
 
 
 @dataclass(frozen=True)
@@ -164,17 +177,16 @@ def attempt(what: str, otherwise: Reason, function: Callable[[], T]) -> T | Fail
     try:
         return function()
     except MeasureError as error:
-        return Failure(error.status, error.reason, str(error))
+        return Failure(error.status, error.reason, one_line(error))
     except CodecUnavailableError as error:
-        return Failure(Status.SKIPPED, Reason.CODEC_UNAVAILABLE, str(error))
+        return Failure(Status.SKIPPED, Reason.CODEC_UNAVAILABLE, one_line(error))
     except CodecError as error:
         known = error.reason in set(Reason)
         reason = Reason(error.reason) if known else Reason.CODEC_ERROR
-        return Failure(Status.FAILED, reason, str(error))
+        return Failure(Status.FAILED, reason, one_line(error))
     except Exception as error:
         logger.exception("%s", what)
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        return Failure(Status.FAILED, otherwise, message[:500])
+        return Failure(Status.FAILED, otherwise, one_line(f"{type(error).__name__}: {error}"))
 
 
 # --- coding ---------------------------------------------------------------------------------
@@ -292,7 +304,7 @@ def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
         overhead_bytes=coded.encoded.overhead_bytes,
         encode_s=coded.encode_s,
         decode_s=coded.decode_s,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=_memory_mb("VmHWM"),
     )
 
 
@@ -304,13 +316,14 @@ def _reset_peak_memory() -> None:
         logger.debug("cannot reset the memory high-water mark")
 
 
-def _peak_memory_mb() -> float | None:
+def _memory_mb(name: str) -> float | None:
+    """Return resident memory: ``VmRSS`` now, ``VmHWM`` at its highest; None where not told."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    peaks = (int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    return next(peaks, None)
+    found = (int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+    return next(found, None)
 
 
 # --- scoring --------------------------------------------------------------------------------
@@ -318,6 +331,7 @@ def _peak_memory_mb() -> float | None:
 
 def score(task: ScoringTask) -> list[Score]:
     """Compute a task's metrics; each one fails alone."""
+    _codecs.clear()  # coding is over; models are large
     pair = attempt(task.clip.id, Reason.UNREADABLE_AUDIO, lambda: _pair(task))
     if isinstance(pair, Failure):
         return task.failed(pair.reason, pair.message)

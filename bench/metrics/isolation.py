@@ -1,7 +1,7 @@
 """Run a number-crunching function where its crash kills nobody else."""
 
+import json
 import os
-import pickle
 import select
 import signal
 import warnings
@@ -38,18 +38,18 @@ def call_isolated(compute: Callable[[], float], timeout_s: float) -> float:
     if not answer:
         code = os.waitstatus_to_exitcode(status)
         raise MeasureError(Reason.METRIC_ERROR, f"the computation crashed (exit {code})")
-    result = pickle.loads(answer)
-    if isinstance(result, MeasureError):
-        raise result
-    return float(result)
+    value, reason, message = json.loads(answer)
+    if reason:
+        raise MeasureError(Reason(reason), message)
+    return float(value)
 
 
 def _compute_and_exit(compute: Callable[[], float], sender: int) -> None:
-    result: float | MeasureError = MeasureError(Reason.METRIC_ERROR, "the computation failed")
+    result: tuple[float, str, str] = (0.0, Reason.METRIC_ERROR, "the computation failed")
     try:
-        result = compute()
+        result = (float(compute()), "", "")
     except MeasureError as error:
-        result = error
+        result = (0.0, error.reason, str(error))
     finally:  # whatever happened, nothing but the result leaves the child
-        os.write(sender, pickle.dumps(result))
+        os.write(sender, json.dumps(result).encode())
         os._exit(0)

@@ -31,7 +31,8 @@ Row = Mapping[str, Any]
 def primary_metric(results: Results, domain: str) -> str | None:
     """Return the metric by which clips of a domain are ranked, or None if nothing was measured."""
     rows = results.rows
-    measured = set(rows.loc[(rows["domain"] == domain) & (rows["status"] == Status.OK), "metric"])
+    is_measured = (rows["domain"] == domain) & (rows["status"] == Status.OK)
+    measured = set(rows.loc[is_measured, "metric"].unique())
     names = [
         name
         for name, info in results.metrics.items()
@@ -91,10 +92,11 @@ def clip_sources(results: Results, clip: Mapping[str, Any]) -> ClipSources:
     return ClipSources(reference, codecs)
 
 
-def rows_by_clip(results: Results) -> dict[tuple[str, str], list[Row]]:
-    """Return the rows of each clip, by dataset and clip."""
+def rows_by_clip(results: Results, chosen: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
+    """Return the rows of each chosen clip, by dataset and clip."""
     grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in as_records(results.rows):
+    rows = results.rows
+    for row in as_records(rows[rows["clip_hash"].isin(chosen["clip_hash"])]):
         grouped[str(row["dataset"]), str(row["clip"])].append(row)
     return grouped
 

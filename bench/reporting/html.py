@@ -169,7 +169,7 @@ def player_data(
     media = MediaFolder(folder)
     placed = media.add_clips([clips.clip_sources(results, clip) for clip in records])
     media.finish()
-    rows = clips.rows_by_clip(results)
+    rows = clips.rows_by_clip(results, chosen)
     return {
         "codecs": [
             {"id": codec, "kind": info.kind, "colour": colours.get(codec, "")}

@@ -73,10 +73,10 @@ def observations(rows: pd.DataFrame) -> pd.DataFrame:
     two are counts, 0 where they are a value and 1).
     """
     ok = rows[rows["status"] == Status.OK]
-    counted = pd.Series(['"edits"' in str(text) for text in ok["detail"]], ok.index, dtype=bool)
+    counted = ok["detail"].astype(str).str.contains('"edits"', regex=False).astype(bool)
     _check_counts(ok["metric"], counted)
     ok = ok.assign(
-        unit=[f"{dataset}/{clip}" for dataset, clip in zip(ok["dataset"], ok["clip"], strict=True)],
+        unit=ok["dataset"] + "/" + ok["clip"],
         numerator=ok["value"].astype(float),
         denominator=1.0,
         counted=counted.astype(float),

@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 def with_unavailable(results: Results) -> pd.DataFrame:
     """Return the rows, with skipped ones for codecs that could not run and have none."""
-    present = set(results.rows["codec"])
+    present = set(results.rows["codec"].unique())
     planned = results.rows.drop_duplicates(["dataset", "clip", "metric"])
     added = [
         planned.assign(

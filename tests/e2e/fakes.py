@@ -3,6 +3,8 @@
 import ctypes
 import os
 import time
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,7 +34,7 @@ class Pcm(Codec):
             kind=self.kind,
             nominal_kbps=16.0 * self.bits,
             implementation="test",
-            deterministic=type(self).__name__ != "Dither",
+            deterministic="Dither" not in type(self).__name__,
         )
 
     def encode(self, wave):
@@ -49,6 +51,14 @@ class Dither(Pcm):
         wave = super().decode(payload)
         noise = np.random.default_rng(seed).normal(0, 0.003, wave.shape)
         return (wave + noise).astype(np.float32)
+
+
+class SlowDither(Dither):
+    """Takes its time as well."""
+
+    def encode(self, wave):
+        time.sleep(0.2)
+        return super().encode(wave)
 
 
 class Coarse(Pcm):
@@ -108,6 +118,14 @@ class Hang(Pcm):
         time.sleep(10_000)
 
 
+class SlowPcm(Pcm):
+    """Takes its time, so that a node can be killed in the middle."""
+
+    def encode(self, wave):
+        time.sleep(0.2)
+        return super().encode(wave)
+
+
 class Chatty(Pcm):
     """Prints to both streams."""
 
@@ -157,6 +175,50 @@ class CrashOnLoud(Peak):
         return super().measure(pair)
 
 
+class SegfaultOnLoud(Peak):
+    """Reads where nothing is, for loud clips."""
+
+    name = "segfault-on-loud"
+
+    def measure(self, pair):
+        if np.abs(pair.reference.samples).max() > 0.8:
+            ctypes.string_at(0)
+        return super().measure(pair)
+
+
+class Leak(Peak):
+    """Keeps 60 MB of every call; gives away in which process it ran."""
+
+    name = "leak"
+    kept: ClassVar[list] = []
+
+    def measure(self, pair):
+        self.kept.append(np.ones(60 * 2**17))
+        return Measurement(float(os.getpid()))
+
+
+class Fork(Peak):
+    """Starts a process that never ends, notes its id, and waits for it."""
+
+    name = "fork"
+
+    def measure(self, pair):
+        if (child := os.fork()) == 0:
+            time.sleep(10_000)
+        Path(os.environ["FAKES_FOLDER"], "pid").write_text(str(child))
+        os.waitpid(child, 0)
+
+
+class Verbose(Peak):
+    """Prints thirty megabytes."""
+
+    name = "verbose"
+
+    def measure(self, pair):
+        os.write(2, b"a line that nobody wants to read\n" * 2**20)
+        return super().measure(pair)
+
+
 class HangAlways(Peak):
     """Never ends."""
 
@@ -164,6 +226,17 @@ class HangAlways(Peak):
 
     def measure(self, pair):
         time.sleep(10_000)
+
+
+class HangOnLoud(Peak):
+    """Never ends, for loud clips."""
+
+    name = "hang-on-loud"
+
+    def measure(self, pair):
+        if np.abs(pair.reference.samples).max() > 0.8:
+            time.sleep(10_000)
+        return super().measure(pair)
 
 
 class NanValue(Peak):

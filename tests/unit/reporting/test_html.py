@@ -229,7 +229,8 @@ def test_json_cannot_end_its_element(make_results, report):
 
 def test_names_that_utf8_cannot_write(make_results, report):
     results = make_results(codecs=CODECS, clips=1)
-    clips = results.clips.assign(text="\udcff")
+    text = pd.Series("\udcff", results.clips.index, dtype=object)
+    clips = results.clips.assign(text=text)
     _, text, data = report(dataclasses.replace(results, clips=clips), title="odd \udcff")
     assert "<h1>odd ?</h1>" in text
     assert data["clips"][0]["text"] == "\udcff"

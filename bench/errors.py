@@ -43,6 +43,10 @@ class Reason(StrEnum):
     CODEC_ERROR = "codec_error"
     NO_RECONSTRUCTION = "no_reconstruction"
     NOT_CODED_HERE = "not_coded_here"
+    # a comparison of curves
+    TOO_FEW_POINTS = "too_few_points"
+    NOT_MONOTONE = "not_monotone"
+    NO_OVERLAP = "no_overlap"
     # the machine
     TIMEOUT = "timeout"
     WORKER_DIED = "worker_died"

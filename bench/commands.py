@@ -224,7 +224,7 @@ def _compare_published(results: "Results", out: Path | None) -> int:
         source = f"{row['source']}{' (secondary)' if row['secondary'] else ''}"
         names = [str(row[name]) for name in ("codec", "domain", "metric")]
         rows.append([*names, *values, str(row["n"]), source])
-    _print_table("ours minus published; the clips differ", headings, rows)
+    print_table("ours minus published; the clips differ", headings, rows)
     if out:
         write_rows(table, out)
     return 0
@@ -240,7 +240,7 @@ def _print_comparison(table: pd.DataFrame) -> None:
         interval = f"{row['diff_low']:.3g} .. {row['diff_high']:.3g}"
         outcome = "tie" if row["tie"] else f"{row['p_value']:.2g}"
         rows.append([*names, *means, interval, outcome, str(row["n_pairs"])])
-    _print_table(title, headings, rows)
+    print_table(title, headings, rows)
 
 
 def baseline(options: argparse.Namespace) -> int:
@@ -347,7 +347,8 @@ def _print_entry(heading: str, text: str, missing: str | None) -> None:
         print(f"    NOT AVAILABLE: {missing}")
 
 
-def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people."""
     table = Table(*headings, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
@@ -366,7 +367,7 @@ def doctor(options: argparse.Namespace) -> int:
         except (CodecError, ImportError) as error:
             raise UsageError(str(error)) from error
         rows = [(check.name, str(check.status), check.message) for check in checks]
-        _print_table(codec_id, ("check", "result", "what was seen"), rows)
+        print_table(codec_id, ("check", "result", "what was seen"), rows)
         failed |= any(check.status == "failed" for check in checks)
     return int(failed)
 

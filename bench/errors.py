@@ -43,6 +43,9 @@ class Reason(StrEnum):
     CODEC_ERROR = "codec_error"
     NO_RECONSTRUCTION = "no_reconstruction"
     NOT_CODED_HERE = "not_coded_here"
+    # a measurement of speed
+    NO_CODING_UNIT = "no_coding_unit"
+    NO_NETWORK = "no_network"
     # a comparison of curves
     TOO_FEW_POINTS = "too_few_points"
     NOT_MONOTONE = "not_monotone"

@@ -45,7 +45,7 @@ def describe_environment(seed: int, jobs: int, command: list[str] | None = None)
         "jobs": jobs,
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": _machine(),
+        "machine": describe_machine(),
     }
 
 
@@ -74,7 +74,8 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """Return operating system, processor, usable cores and physical memory (GB)."""
     return {
         "system": platform.platform(),
         "processor": _processor(),

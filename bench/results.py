@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, Reason, Status
-from bench.store import CodingKey, Store
+from bench.store import FILE_NAME, CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
 ROW_COLUMNS = (
@@ -158,6 +158,11 @@ class Results:
             )
         finally:
             store.close()
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Return whether a folder holds a run."""
+        return (folder / FILE_NAME).is_file()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a copy of the tidy rows."""

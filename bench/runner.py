@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -24,8 +24,9 @@ from bench.errors import Reason, Status
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import Coding, CodingKey, Score, Store, folder_lock
-from bench.worker import CodingItem, CodingTask, ScoringTask, Task
+from bench.worker import CodingItem, CodingTask, Job, ScoringTask, Task
 
+AnyJob = TypeVar("AnyJob", bound=Job)
 logger = logging.getLogger(__name__)
 
 #: Libraries that would start a thread per core in every worker (measured: two threads on two
@@ -270,20 +271,23 @@ def _size(task: Task) -> int:
 
 
 def run_tasks(
-    tasks: Iterable[Task],
-    keep: Callable[[Task, Any], None],
+    tasks: Iterable[AnyJob],
+    keep: Callable[[AnyJob, Any], None],
     workers: int,
     log: Path,
     timeout_s: float,
+    threads: int | None = None,
 ) -> None:
     """Run tasks in ``workers`` processes and hand each one's rows to ``keep`` as it ends.
+
+    Each process gets ``threads`` threads; None: its share of the cores.
 
     A task that hangs or kills its worker is split, and each part is tried alone; only the part
     that does it again is given up, with its reason. Few tasks are in flight at a time, so that
     memory does not grow with their number.
     """
-    queue, running = deque(tasks), dict[Future[Any], Task]()
-    with _pool(workers, log) as pool:
+    queue, running = deque(tasks), dict[Future[Any], AnyJob]()
+    with _pool(workers, log, threads or len(os.sched_getaffinity(0)) // workers) as pool:
         while queue or running:
             while queue and len(running) < 2 * workers:
                 task = queue.popleft()
@@ -301,11 +305,11 @@ def run_tasks(
 
 
 @contextmanager
-def _pool(workers: int, log: Path) -> Iterator[ProcessPool]:
-    """Hold a pool whose processes share the cores fairly; whatever happens, it is ended."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+def _pool(workers: int, log: Path, threads: int) -> Iterator[ProcessPool]:
+    """Hold a pool of processes with so many threads each; whatever happens, it is ended."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))  # inherited when they start
+    # inherited when they start
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(max(1, threads))))
     pool = ProcessPool(
         max_workers=workers,
         context=get_context("spawn"),

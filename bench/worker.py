@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -118,6 +118,19 @@ class ScoringTask:
 Task = CodingTask | ScoringTask
 
 
+class Job(Protocol):
+    """What a worker process can run: a task of a run, or another of the same form."""
+
+    def run(self) -> Any:
+        """Do the work; nothing is raised."""
+
+    def split(self) -> Sequence[Any]:
+        """Return jobs that do parts of it, to find the one that hangs or crashes."""
+
+    def failed(self, reason: Reason, message: str) -> Any:
+        """Return what :meth:`run` would say if it could not be finished."""
+
+
 def start_worker(log: Path) -> None:
     """Set a worker process up: own log, no Ctrl-C, end with the parent.
 
@@ -140,7 +153,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def run_task(task: Task) -> list[Coding] | list[Score]:
+def run_task(task: Job) -> Any:
     """Run a task in this process; the pool's entry."""
     return task.run()
 
@@ -245,7 +258,7 @@ def _code_batch(codec: Codec, batch: Sequence[_Prepared]) -> list[Coding]:
     if not batch:
         return []
     names = ", ".join(prepared.item.clip.id for prepared in batch)
-    _reset_peak_memory()
+    reset_peak_memory()
     coded = attempt(names, Reason.CODEC_ERROR, lambda: _round_trip(codec, batch))
     if isinstance(coded, Failure):
         if len(batch) == 1:
@@ -311,11 +324,11 @@ def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
         overhead_bytes=coded.encoded.overhead_bytes,
         encode_s=coded.encode_s,
         decode_s=coded.decode_s,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=peak_memory_mb(),
     )
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """Begin a new high-water mark of resident memory (Linux; elsewhere it is the lifetime's)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -323,7 +336,8 @@ def _reset_peak_memory() -> None:
         logger.debug("cannot reset the memory high-water mark")
 
 
-def _peak_memory_mb() -> float | None:
+def peak_memory_mb() -> float | None:
+    """Return the most resident memory since the last reset, MB; None where nobody counts it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

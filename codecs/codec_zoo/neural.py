@@ -74,6 +74,11 @@ class Layout:
         """Frames per second, Hz."""
         return self.sample_rate / self.hop_samples
 
+    @property
+    def unit_samples(self) -> int:
+        """Samples that are coded at a time."""
+        return self.hop_samples
+
     def frames(self, samples: int) -> int:
         """Return the frames that cover ``samples`` samples."""
         return -(-samples // self.hop_samples)
@@ -216,6 +221,13 @@ class NeuralCodec(Codec):
         quiet = np.zeros((self._layout.channels, self._layout.sample_rate // 10), np.float32)
         self.decode(self.encode(quiet).payload)
 
+    @property
+    def unit_s(self) -> float:
+        return self._layout.unit_samples / self._layout.sample_rate
+
+    def num_parameters(self) -> int:
+        return count_parameters(self._model)
+
     def encode(self, wave: Wave) -> Encoded:
         import torch
 
@@ -281,6 +293,14 @@ class NeuralCodec(Codec):
         import torch
 
         return torch.from_numpy(np.stack([clip.coded.codes for clip in clips])).to(self._device)
+
+
+def count_parameters(model: "torch.nn.Module") -> int:
+    """Return the weights of a network, shared ones once; codebooks kept as buffers are not among.
+
+    Buffers are also statistics and tables, which nobody counts as parameters.
+    """
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def as_codes(codes: "torch.Tensor") -> Codes:

@@ -1,0 +1,139 @@
+"""What was found out about a run beside its scores: a folder per feature, a tab per folder.
+
+``RUN/analysis/FEATURE/`` holds ``meta.json`` (``title``, ``summary``: text; ``notes``: text or a
+list of texts), tidy tables ``*.csv`` and figures ``*.svg`` (an image ``*.png`` of the same name is
+linked beside). Whoever writes such a folder gets a tab in the report, and need not know of it.
+A folder that cannot be read has a tab that says so: the rest of the report does not suffer.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.reporting.html import Figure, Tab, Table
+
+FOLDER = "analysis"
+META = "meta.json"
+#: A table of more rows is cut in the page; its file holds all of them.
+MOST_ROWS = 300
+
+
+def write_analysis(
+    run: Path,
+    feature: str,
+    *,
+    title: str,
+    summary: str,
+    notes: Sequence[str] = (),
+    tables: Mapping[str, pd.DataFrame],
+) -> Path:
+    """Write the tables of a feature and say what they are; figures are put beside by the caller.
+
+    Args:
+        run: The run's folder.
+        feature: Name of the folder, e.g. ``speed``.
+        title: Heading of the tab.
+        summary: One paragraph: what was measured and how to read it.
+        notes: What a reader must know besides, one statement each.
+        tables: File name without its ending -> table.
+
+    Returns:
+        The feature's folder.
+
+    Raises:
+        BenchError: If it cannot be written.
+    """
+    folder = run / FOLDER / feature
+    meta = {"title": title, "summary": summary, "notes": list(notes)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frame in tables.items():
+            frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        (folder / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"cannot write {folder}: {error.strerror}") from error
+    return folder
+
+
+def analysis_folders(run: Path) -> list[Path]:
+    """Return the folders of a run's features, by name."""
+    parent = run / FOLDER
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if (path / META).is_file())
+
+
+def read_tabs(run: Path) -> list[Tab]:
+    """Return a tab for each feature of a run."""
+    return [_read_tab(folder) for folder in analysis_folders(run)]
+
+
+def _read_tab(folder: Path) -> Tab:
+    meta, problems = _read_meta(folder / META)
+    tables = []
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            tables.append(_read_table(path))
+        except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+            problems.append(f"{path.name} cannot be shown: {str(error).splitlines()[0]}")
+    return Tab(
+        title=meta.get("title") or _words(folder.name),
+        name=folder.name,
+        intro=meta.get("summary", ""),
+        notes=(*_texts(meta.get("notes", ())), *problems),
+        tables=tables,
+        figures=[_figure(path) for path in sorted(folder.glob("*.svg"))],
+    )
+
+
+def _read_meta(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return what a file of facts says, and what is wrong with it."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return {}, [f"{path.name} cannot be read: {error}"]
+    if not isinstance(meta, dict):
+        return {}, [f"{path.name} holds no object with title, summary and notes"]
+    wrong = [name for name in ("title", "summary") if not isinstance(meta.get(name, ""), str)]
+    kept = {name: value for name, value in meta.items() if name not in wrong}
+    return kept, [f"{name} in {path.name} is no text" for name in wrong]
+
+
+def _texts(notes: object) -> list[str]:
+    return [notes] if isinstance(notes, str) else [str(note) for note in _as_list(notes)]
+
+
+def _as_list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _read_table(path: Path) -> Table:
+    frame = pd.read_csv(path)
+    note = f"The first {MOST_ROWS} of {len(frame)} rows." if len(frame) > MOST_ROWS else ""
+    shown = frame.head(MOST_ROWS).rename(columns=lambda name: str(name).replace("_", " "))
+    return Table(_words(path.stem), shown, note, csv=path)
+
+
+def _figure(svg: Path) -> Figure:
+    png, csv = svg.with_suffix(".png"), svg.with_suffix(".csv")
+    return Figure(
+        title=_words(svg.stem),
+        svg=svg,
+        csv=csv if csv.is_file() else None,
+        png=png if png.is_file() else None,
+    )
+
+
+def _words(name: str) -> str:
+    """Return a file's name as a heading.
+
+    Example:
+        >>> _words("bd_rate-by-domain")
+        'Bd rate by domain'
+    """
+    words = name.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -5,7 +5,7 @@ outcome into a run's report.
 """
 
 from bench.listening.evaluation import Evaluation, evaluate, write
-from bench.listening.export import export
+from bench.listening.exporting import export
 from bench.listening.model import PRESETS, ListeningTest
 
 __all__ = ["PRESETS", "Evaluation", "ListeningTest", "evaluate", "export", "write"]

@@ -90,7 +90,7 @@ def make_page(trial_id: str, reference: str, stimuli: Mapping[str, str]) -> dict
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists one level further in, which is the only way that webMUSHRA's parser reads."""
+    """Indents lists inside mappings, and repeats what stands twice."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -100,7 +100,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
-    """Return a configuration as YAML, each value on one line."""
-    return yaml.dump(
-        dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000
+    """Return a configuration as the YAML that webMUSHRA's parser (yamljs) reads.
+
+    That parser knows no value of several lines, and takes a list that begins on the line of the
+    list around it (``- - random``) for a text.
+    """
+    text = yaml.dump(
+        dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000
     )
+    return text.replace("\n  - - random\n", "\n  -\n    - random\n")

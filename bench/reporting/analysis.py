@@ -1,12 +1,14 @@
 """What was found out about a run beside its scores: a folder per feature, a tab per folder.
 
 ``RUN/analysis/FEATURE/`` holds ``meta.json`` (``title``, ``summary``: text; ``notes``: text or a
-list of texts), tidy tables ``*.csv`` and figures ``*.svg`` (an image ``*.png`` of the same name is
-linked beside). Whoever writes such a folder gets a tab in the report, and need not know of it.
+list of texts; ``titles``: file name without ending -> heading), tidy tables ``*.csv`` and figures
+``*.svg`` (an image ``*.png`` of the same name is linked beside). Whoever writes such a folder gets
+a tab in the report, and need not know of it.
 A folder that cannot be read has a tab that says so: the rest of the report does not suffer.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ FOLDER = "analysis"
 META = "meta.json"
 #: A table of more rows is cut in the page; its file holds all of them.
 MOST_ROWS = 300
+#: Figures narrower than that stand side by side.
+WIDE_PT = 400.0
 
 
 def write_analysis(
@@ -30,6 +34,7 @@ def write_analysis(
     summary: str,
     notes: Sequence[str] = (),
     tables: Mapping[str, pd.DataFrame],
+    titles: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the tables of a feature and say what they are; figures are put beside by the caller.
 
@@ -39,7 +44,8 @@ def write_analysis(
         title: Heading of the tab.
         summary: One paragraph: what was measured and how to read it.
         notes: What a reader must know besides, one statement each.
-        tables: File name without its ending -> table.
+        tables: File name without its ending -> table; shown in the order of the names.
+        titles: File name without its ending -> heading, where the name itself is none.
 
     Returns:
         The feature's folder.
@@ -48,7 +54,8 @@ def write_analysis(
         BenchError: If it cannot be written.
     """
     folder = run / FOLDER / feature
-    meta = {"title": title, "summary": summary, "notes": list(notes)}
+    meta: dict[str, Any] = {"title": title, "summary": summary, "notes": list(notes)}
+    meta |= {"titles": dict(titles)} if titles else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, frame in tables.items():
@@ -74,10 +81,11 @@ def read_tabs(run: Path) -> list[Tab]:
 
 def _read_tab(folder: Path) -> Tab:
     meta, problems = _read_meta(folder / META)
+    titles = meta["titles"] if isinstance(meta.get("titles"), dict) else {}
     tables = []
     for path in sorted(folder.glob("*.csv")):
         try:
-            tables.append(_read_table(path))
+            tables.append(_read_table(path, _heading(path, titles)))
         except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
             problems.append(f"{path.name} cannot be shown: {str(error).splitlines()[0]}")
     return Tab(
@@ -86,7 +94,7 @@ def _read_tab(folder: Path) -> Tab:
         intro=meta.get("summary", ""),
         notes=(*_texts(meta.get("notes", ())), *problems),
         tables=tables,
-        figures=[_figure(path) for path in sorted(folder.glob("*.svg"))],
+        figures=[_figure(path, _heading(path, titles)) for path in sorted(folder.glob("*.svg"))],
     )
 
 
@@ -111,21 +119,33 @@ def _as_list(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def _read_table(path: Path) -> Table:
+def _heading(path: Path, titles: Mapping[str, Any]) -> str:
+    return str(titles.get(path.stem) or _words(path.stem))
+
+
+def _read_table(path: Path, title: str) -> Table:
     frame = pd.read_csv(path)
     note = f"The first {MOST_ROWS} of {len(frame)} rows." if len(frame) > MOST_ROWS else ""
     shown = frame.head(MOST_ROWS).rename(columns=lambda name: str(name).replace("_", " "))
-    return Table(_words(path.stem), shown, note, csv=path)
+    return Table(title, shown, note, csv=path)
 
 
-def _figure(svg: Path) -> Figure:
+def _figure(svg: Path, title: str) -> Figure:
     png, csv = svg.with_suffix(".png"), svg.with_suffix(".csv")
     return Figure(
-        title=_words(svg.stem),
+        title=title,
         svg=svg,
+        is_small=_width_pt(svg) < WIDE_PT,
         csv=csv if csv.is_file() else None,
         png=png if png.is_file() else None,
     )
+
+
+def _width_pt(svg: Path) -> float:
+    """Return a figure's width in points, as matplotlib writes it; what is unknown is wide."""
+    with svg.open(encoding="utf-8", errors="replace") as file:
+        found = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', file.read(4096))
+    return float(found[1]) if found else WIDE_PT
 
 
 def _words(name: str) -> str:

@@ -46,6 +46,7 @@ class Figure:
         domain: Of which clips; empty: all.
         csv: The plotted table.
         png: The same as an image for slides.
+        is_small: Whether it stands beside others though it shows several metrics or domains.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Figure:
     domain: str = ""
     csv: Path | None = None
     png: Path | None = None
+    is_small: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class PlacedFigure:
     svg: str
     csv: str = ""
     png: str = ""
+    is_wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -324,6 +327,7 @@ class _FileFolder:
             svg=self._copy(figure.svg, "svg"),
             csv=self._copy(figure.csv, "csv"),
             png=self._copy(figure.png, "png"),
+            is_wide=not (figure.is_small or (figure.metric and figure.domain)),
         )
 
     def place_table(self, table: Table) -> str:

@@ -30,6 +30,7 @@ FIGURE_NOTE = (
 )
 #: Percent beyond which colours do not tell values apart.
 STRONGEST = 900.0
+MINUS = "\N{MINUS SIGN}"
 
 
 def write_rate_distortion(results: Results, run: Path, metrics: Sequence[str]) -> Path | None:
@@ -58,6 +59,8 @@ def write_rate_distortion(results: Results, run: Path, metrics: Sequence[str]) -
         summary=SUMMARY,
         notes=[FIGURE_NOTE],
         tables={"bd": table},
+        titles={"bd": "BD-rate and BD-quality"}
+        | {f"bd-rate-{domain}": f"BD-rate, {domain}" for domain in primaries},
     )
     for domain, metric in primaries.items():
         part = table[(table["domain"] == domain) & (table["metric"] == metric)]
@@ -110,7 +113,13 @@ def draw_matrix(table: pd.DataFrame, curves: Sequence[str], title: str) -> Figur
         panel.set_yticks(range(len(curves)), curves)
         panel.set_title(title)
         for (row, column), value in np.ndenumerate(percent):
-            text = "" if row == column else "\N{EN DASH}" if np.isnan(value) else f"{value:+.0f}"
+            text = (
+                ""
+                if row == column
+                else "\N{EN DASH}"
+                if np.isnan(value)
+                else f"{value:+.0f}".replace("-", MINUS)
+            )
             panel.text(column, row, text, ha="center", va="center", fontsize=SMALL_FONT_SIZE)
     return figure
 

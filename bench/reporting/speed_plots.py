@@ -24,8 +24,8 @@ CPU_LABEL = "encode + decode, CPU seconds per second of audio"
 RUN_LABEL = "encode + decode, s per s of audio (during the run)"
 RUN_SUMMARY = (
     "Quality against time, as coding took it during the run, when its workers shared the machine. "
-    "`run_bench.py speed` measures each codec by itself, with latency, memory, parameters and "
-    "operations."
+    "The command run_bench.py speed measures each codec by itself, with latency, memory, "
+    "parameters and operations."
 )
 PANEL_HEIGHT = 1.9
 
@@ -115,14 +115,13 @@ def plot_speed(
         panels = figure.subplots(len(domains), 2, sharex="col", sharey="row", squeeze=False)
         for (over_rate, over_time), domain in zip(panels, domains, strict=True):
             part = table[table["domain"] == domain]
+            over_time.axvline(1, color="#444444", lw=0.8, ls=":")  # real time
             _draw(over_rate, part, "kbps", styles)
             _draw(over_time, part, "rtf", styles)
-            over_rate.set_ylabel(f"{domain}\n{metric.label}")
+            over_rate.set_title(domain)
         panels[-1][0].set_xlabel("bitrate (kbps)")
         panels[-1][1].set_xlabel(label)
-        panels[-1][1].axvline(1, color="#444444", lw=0.8, ls=":")
-        for row in panels[:-1]:
-            row[1].axvline(1, color="#444444", lw=0.8, ls=":")
+        figure.supylabel(metric.label, fontsize=RC["axes.labelsize"])
         columns = -(-len(handles) // rows) if rows else 1
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
@@ -135,15 +134,23 @@ def _draw(panel: Axes, table: pd.DataFrame, column: str, styles: Mapping[str, Fa
         panel.vlines(points[column], points["low"], points["high"], color=style.color, lw=0.9)
         panel.plot(
             points[column], points["value"], ls=style.line, color=style.color,
-            marker=style.marker, markeredgewidth=0, lw=1.2 if column == "kbps" else 0.5,
+            marker=style.marker, markeredgewidth=0, lw=1.2 if column == "kbps" else 0,
         )  # fmt: skip
     panel.set_xscale("log")
     low, high = panel.get_xlim()
-    base = 2 if column == "kbps" else 10
-    powers = [float(base) ** exponent for exponent in range(-12, 13)]
-    panel.xaxis.set_major_locator(FixedLocator([tick for tick in powers if low <= tick <= high]))
+    panel.xaxis.set_major_locator(FixedLocator(_ticks(low, high, column)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_locator(NullLocator())
+
+
+def _ticks(low: float, high: float, column: str) -> list[float]:
+    """Return powers of two of a bitrate; of a time powers of ten, with 2 and 5 where they fit."""
+    if column == "kbps":
+        powers = [2.0**exponent for exponent in range(-5, 12) if low <= 2.0**exponent <= high]
+        return powers[:: -(-len(powers) // 8)] if powers else []
+    steps = (1,) if high / low > 1e3 else (1, 2, 5)
+    ticks = [step * 10.0**exponent for exponent in range(-9, 9) for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _save(table: pd.DataFrame, metric: MetricInfo, label: str, folder: Path) -> Path:

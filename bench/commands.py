@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: What ``score`` writes first; more columns follow.
 SCORE_COLUMNS = ("clip", "metric", "value", "status", "reason", "message", "detail")
 
-out_console = Console()
+# A pipe or file has no width; 80 columns would cut codec ids.
+out_console = Console(width=None if sys.stdout.isatty() else 160)
 error_console = Console(stderr=True)
 
 

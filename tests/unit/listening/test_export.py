@@ -100,7 +100,7 @@ def test_yaml_is_what_webmushras_parser_reads(exported):
         assert not [line for line in lines if re.match(r" *- - ", line)]
         place = lines.index("    - random")
         assert lines[place - 1] == "  -"
-        assert all(re.match(r" *(-|- [\w ]+|[\w- ]+:( .+)?)$", line) for line in lines)
+        assert all(re.match(r" *(-|- [\w ]+|[\w -]+:( .+)?)$", line) for line in lines)
 
 
 def test_every_page_has_every_condition_and_no_name_tells(exported):

@@ -16,7 +16,7 @@ from bench.clips import Clip, parse_domain, select
 from bench.datasets import load_catalog
 from bench.manifest import describe_environment
 from bench.metrics import metric_names
-from bench.plan import DEFAULT_CODECS, Plan, expand_codec_ids, make_plan
+from bench.plan import DEFAULT_CODECS, Plan, check_codec_id, expand_codec_ids, make_plan
 from bench.results import Results
 from bench.runner import Execution, Progress, run_plan
 from bench.scoring import score_folders
@@ -218,8 +218,11 @@ def speed(
     from bench.timing.speed import measure_speed, speed_table, write_speed
 
     folder = Path(out) if out is not None else None
+    chosen = expand_codec_ids(codecs) if codecs else _codecs_of(folder)
+    for codec_id in chosen:
+        check_codec_id(codec_id)
     costs = measure_speed(
-        expand_codec_ids(codecs) if codecs else _codecs_of(folder),
+        chosen,
         find_clips(dataset)[0].read(),
         devices=devices,
         seconds=seconds,

@@ -13,6 +13,7 @@ Axes: ``A`` raters, ``T`` trials, ``C`` conditions, ``R`` resamples.
 """
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -62,28 +63,30 @@ def score_blocks(
     """Return the ratings of each domain, resampled."""
     order = list(dict.fromkeys(ratings.sort_values("role", ascending=False)["codec"]))
     blocks = {}
-    for number, domain in enumerate(sorted(ratings["domain"].unique(), key=domain_rank)):
+    for domain in sorted(ratings["domain"].unique(), key=domain_rank):
         part = ratings[ratings["domain"] == domain]
         axes = [sorted(part["rater"].unique()), sorted(part["trial"].unique())]
         places = [
             pd.Index(axis).get_indexer(part[name])
             for axis, name in zip(axes, ("rater", "trial"), strict=True)
         ]
+        # The same people in two domains are drawn together: their severity is common to both.
+        streams = [zlib.crc32("\0".join(axis).encode()) for axis in axes]
         block = np.full((len(axes[0]), len(axes[1]), len(order)), np.nan)
         block[places[0], places[1], pd.Index(order).get_indexer(part["codec"])] = part["score"]
         blocks[str(domain)] = Scores(
-            tuple(order), block, _replicates(block, resamples, seed, 2 * number)
+            tuple(order), block, _replicates(block, resamples, seed, streams)
         )
     return blocks
 
 
-def _replicates(block: FloatArray, resamples: int, seed: int, stream: int) -> FloatArray:
+def _replicates(block: FloatArray, resamples: int, seed: int, streams: Sequence[int]) -> FloatArray:
     raters, trials, _ = block.shape
     known = np.isfinite(block)
     filled = np.where(known, block, 0.0)
     weights = (
-        np.concatenate(list(draws(count, resamples, seed, stream + number)))
-        for number, count in enumerate((raters, trials))
+        np.concatenate(list(draws(count, resamples, seed, stream)))
+        for count, stream in zip((raters, trials), streams, strict=True)
     )
     by_rater, by_trial = weights
     sums, counts = (

@@ -66,6 +66,20 @@ def write_analysis(
     return folder
 
 
+def add_titles(folder: Path, titles: Mapping[str, str]) -> None:
+    """Add headings to a feature's folder; one that cannot be read stays as it is.
+
+    Args:
+        folder: ``RUN/analysis/FEATURE``.
+        titles: File name without its ending -> heading.
+    """
+    meta, problems = _read_meta(folder / META)
+    if not problems:
+        known = meta.get("titles")
+        meta["titles"] = (known if isinstance(known, dict) else {}) | dict(titles)
+        (folder / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
 def analysis_folders(run: Path) -> list[Path]:
     """Return the folders of a run's features, by name."""
     parent = run / FOLDER

@@ -1,6 +1,6 @@
 """Quality against speed, beside quality against bitrate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from bench.reporting.analysis import FOLDER, META, write_analysis
+from bench.reporting.analysis import FOLDER, add_titles, write_analysis
 from bench.reporting.plot_style import PAGE_WIDTH, RC, FamilyStyle, family_styles
 from bench.reporting.plots import family_legend
 from bench.results import MetricInfo, Results
@@ -48,13 +48,11 @@ def draw_speed(
     for path in folder.glob("quality-*"):
         path.unlink()
     factors, label = real_time_factors(results, folder / "speed.csv")
-    drawn = []
-    for name in metrics:
-        table = speed_points(summary, factors, name)
-        if table["rtf"].notna().any():
-            _write_meta(run)
-            drawn.append(_save(table, results.metrics[name], label, folder))
-    return drawn
+    tables = {name: speed_points(summary, factors, name) for name in metrics}
+    tables = {name: table for name, table in tables.items() if table["rtf"].notna().any()}
+    if tables:
+        _write_meta(run, tables)
+    return [_save(table, results.metrics[name], label, folder) for name, table in tables.items()]
 
 
 def real_time_factors(results: Results, measured: Path) -> tuple[Mapping[str, float], str]:
@@ -161,8 +159,9 @@ def _save(table: pd.DataFrame, metric: MetricInfo, label: str, folder: Path) -> 
     return path
 
 
-def _write_meta(run: Path) -> None:
-    """Say what the figures are where no one has measured speeds by themselves."""
+def _write_meta(run: Path, metrics: Iterable[str]) -> None:
+    """Head the figures, and say what they are where no one has measured codecs by themselves."""
     folder = run / FOLDER / FEATURE
-    if not (folder / META).is_file():
+    if not (folder / "speed.csv").is_file():
         write_analysis(run, FEATURE, title="Speed", summary=RUN_SUMMARY, tables={})
+    add_titles(folder, {f"quality-{name}": f"{name} against bitrate and time" for name in metrics})

@@ -198,7 +198,19 @@ def test_quality_against_speed_is_drawn_beside_quality_against_bitrate(make_resu
     draw_speed(results, results.table(), tmp_path, [QUALITY.name])
     assert path.read_text() == text
     (tab,) = read_tabs(tmp_path)
-    assert tab.title == "Speed"
+    assert (tab.title, tab.figures[0].title) == (
+        "Speed",
+        f"{QUALITY.name} against bitrate and time",
+    )
+
+
+def test_a_damaged_folder_of_speeds_does_not_stop_the_report(make_results, tmp_path):
+    folder = feature(tmp_path, "speed")
+    (folder / "speed.csv").write_text("mine\n1\n")
+    (folder / "meta.json").write_text("{")
+    results = run_of(make_results, clips=2, domains=("speech",))
+    draw_speed(results, results.table(), tmp_path, [QUALITY.name])
+    assert (folder / "meta.json").read_text() == "{"
 
 
 def test_publish_shows_every_feature_and_notices_a_new_one(make_results, tmp_path):

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench import listening
     from bench.api import bd_rate, load, run, score, speed
 
 __all__ = ["bd_rate", "listening", "load", "run", "score", "speed"]

@@ -20,7 +20,7 @@ from bench.plan import DEFAULT_CODECS, Plan, check_codec_id, expand_codec_ids, m
 from bench.results import Results
 from bench.runner import Execution, Progress, run_plan
 from bench.scoring import score_folders
-from bench.stats.bd_rate import bd_table
+from bench.stats.bd_table import bd_table
 
 
 def load(path: str | Path) -> Results:
@@ -173,7 +173,7 @@ def bd_rate(
         seed: Of the bootstrap over clips.
 
     Returns:
-        One row per pair, domain and metric; see :func:`bench.stats.bd_rate.bd_table`.
+        One row per pair, domain and metric; see :func:`bench.stats.bd_table.bd_table`.
 
     Raises:
         UsageError: If a name is unknown or there are no two codecs to compare.

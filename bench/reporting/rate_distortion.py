@@ -14,7 +14,7 @@ from bench.reporting.analysis import FOLDER, META, write_analysis
 from bench.reporting.clips import primary_metric
 from bench.reporting.plot_style import COLUMN_WIDTH, PAGE_WIDTH, RC, SMALL_FONT_SIZE
 from bench.results import Results
-from bench.stats.bd_rate import bd_table, curve_name
+from bench.stats.bd_table import bd_table, curve_name
 
 FEATURE = "rate-distortion"
 SUMMARY = (

@@ -9,7 +9,8 @@ from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
 from bench.errors import MeasureError, Reason, UsageError
 from bench.results import MetricInfo
-from bench.stats.bd_rate import BD_COLUMNS, bd_quality, bd_rate, bd_table, curve_name
+from bench.stats.bd_rate import bd_quality, bd_rate
+from bench.stats.bd_table import BD_COLUMNS, bd_table, curve_name
 from bench.stats.interpolation import area
 
 bjontegaard = pytest.importorskip("bjontegaard", reason="needs the package bjontegaard")

@@ -1,4 +1,4 @@
-"""The Python API: ``bench.run``, ``bench.score``, ``bench.load``.
+"""The Python API: ``bench.run``, ``score``, ``load``, ``bd_rate``, ``speed``.
 
 Example:
     >>> import bench
@@ -7,18 +7,21 @@ Example:
     >>> results.table()[["codec", "domain", "mean", "ci_low", "ci_high"]]      # doctest: +SKIP
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from bench.clips import Clip, parse_domain, select
 from bench.datasets import load_catalog
 from bench.manifest import describe_environment
 from bench.metrics import metric_names
-from bench.plan import DEFAULT_CODECS, Plan, expand_codec_ids, make_plan
+from bench.plan import DEFAULT_CODECS, Plan, check_codec_id, expand_codec_ids, make_plan
 from bench.results import Results
 from bench.runner import Execution, Progress, run_plan
 from bench.scoring import score_folders
+from bench.stats.bd_table import bd_table
 
 if TYPE_CHECKING:
     from bench.analysis.output import Analysis
@@ -251,3 +254,94 @@ def robustness(
     clips = find_clips(dataset, domains=domains, limit=limit, seed=seed)
     chosen = analysis.ROBUSTNESS_CODECS if codecs is None else codecs
     return analysis.robustness(clips, chosen, out=out, seed=seed, **options)
+
+
+def bd_rate(
+    results: Results | str | Path,
+    first: str | None = None,
+    second: str | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    method: str = "pchip",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the bitrate a codec saves at equal quality, and the quality it gains at equal bitrate.
+
+    Args:
+        results: A run, or its folder.
+        first: A codec, named without its operating points (``opus``); None: every one.
+        second: What is compared with it, second minus first; None: every other.
+        metrics: Which metrics; None: all that have a better and a worse.
+        method: How the curves are drawn: ``pchip``, ``akima`` or ``cubic``.
+        seed: Of the bootstrap over clips.
+
+    Returns:
+        One row per pair, domain and metric; see :func:`bench.stats.bd_table.bd_table`.
+
+    Raises:
+        UsageError: If a name is unknown or there are no two codecs to compare.
+    """
+    found = results if isinstance(results, Results) else load(results)
+    return bd_table(found, first, second, metrics=metrics, method=method, seed=seed)
+
+
+def speed(
+    codecs: Sequence[str] | None = None,
+    *,
+    devices: Sequence[str] = ("cpu",),
+    dataset: str | Path = "demo",
+    seconds: float = 10.0,
+    repeats: int = 5,
+    threads: int = 1,
+    timeout_s: float = 900.0,
+    out: str | Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Measure how fast codecs are and what they cost, each in a fresh process.
+
+    Args:
+        codecs: Codec ids; None: those of the run in ``out``, or the usual ones.
+        devices: Where neural codecs run, e.g. ``("cpu", "cuda")``.
+        dataset: Whose first clip is coded.
+        seconds: Of audio in one pass; the clip is cut or repeated to that.
+        repeats: Passes that are counted, after one that is not.
+        threads: Of each process.
+        timeout_s: For all passes of one codec.
+        out: A run's folder to add the tables to; None: nothing is written.
+        progress: Told which codec is measured now.
+
+    Returns:
+        One row per codec and device, :data:`bench.timing.speed.SPEED_COLUMNS`: real-time factors,
+        latency to first audio, memory, parameters, operations; a codec that could not be measured
+        has a status and a reason instead of numbers.
+
+    Raises:
+        UsageError: If a name is unknown or an option cannot be.
+    """
+    from bench.timing.speed import measure_speed, speed_table, write_speed
+
+    folder = Path(out) if out is not None else None
+    chosen = expand_codec_ids(codecs) if codecs else _codecs_of(folder)
+    for codec_id in chosen:
+        check_codec_id(codec_id)
+    costs = measure_speed(
+        chosen,
+        find_clips(dataset)[0].read(),
+        devices=devices,
+        seconds=seconds,
+        repeats=repeats,
+        threads=threads,
+        timeout_s=timeout_s,
+        progress=progress,
+    )
+    if folder is None:
+        return speed_table(costs, threads)
+    return write_speed(costs, folder, threads=threads)
+
+
+def _codecs_of(folder: Path | None) -> list[str]:
+    """Return the codecs of a run that cost something, or the usual ones."""
+    if folder is None or not Results.is_in(folder):
+        return list(DEFAULT_CODECS)
+    codecs = load(folder).codecs.values()
+    return [info.codec_id for info in codecs if info.kind != "anchor"]

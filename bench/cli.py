@@ -74,6 +74,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
         _add_merge,
         _add_export,
         _add_compare,
+        _add_bd,
+        _add_speed,
+        _add_listening,
         _add_baseline,
         _add_paper,
         _add_list,
@@ -219,6 +222,71 @@ def _add_compare(commands: Commands) -> None:
     add("--codecs", type=_names, help="two codec ids: the second is compared with the first")
     add("--published", action="store_true", help="compare one run with what papers published")
     add("--out", type=Path, help="also write the comparison to this CSV file")
+
+
+def _add_bd(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "bd",
+        "bench.rate_distortion:bd",
+        "compare rate-distortion curves of a run's codecs: BD-rate and BD-quality",
+        "bd runs/first --codecs opus,encodec-24khz --metrics visqol-speech-exp,pesq-wb",
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="the run's folder")
+    add("--codecs", type=_names, help="FIRST,SECOND without points (default: every pair)")
+    add("--metrics", type=_names, help="metric names (default: all with a better and a worse)")
+    add("--method", default="pchip", help="curve: pchip, akima or cubic (default: pchip)")
+    add("--seed", type=int, default=0, help="of the bootstrap over clips (default: 0)")
+    add("--out", type=Path, help="also write the table to this CSV file")
+
+
+def _add_speed(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "speed",
+        "bench.timing.speed:speed",
+        "measure codecs one by one: speed, latency, memory, parameters, operations",
+        "speed --codecs opus@12kbps,encodec-24khz@6kbps --devices cpu,cuda --out runs/first",
+    )
+    add = parser.add_argument
+    add("--codecs", type=_names, help="codec ids (default: those of the run in --out)")
+    add("--devices", type=_names, default=["cpu"], help="cpu, cuda, cuda:1 ... (default: cpu)")
+    add("--dataset", default="demo", help="whose first clip is coded (default: demo)")
+    add("--seconds", type=float, default=10.0, help="of audio in one pass (default: 10)")
+    add("--repeats", type=_positive, default=5, help="timed passes after a warm-up (default: 5)")
+    add("--threads", type=_positive, default=1, help="of each process (default: 1)")
+    add("--task-timeout", type=float, default=900.0, metavar="S", help="default: 900 s")
+    add("--out", type=Path, default=DEFAULT_OUT, help="the run's folder (default: %(default)s)")
+
+
+def _add_listening(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "listening",
+        "bench.listening.commands:listening",
+        "make a MUSHRA listening test of a run, or evaluate its ratings",
+        "listening export runs/first --out test --codecs opus@6kbps,opus@12kbps --limit 5",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    export = actions.add_parser("export", help="write a webMUSHRA test: configuration and audio")
+    add = export.add_argument
+    add("folder", type=Path, help="the run's folder; its audio must have been kept")
+    add("--out", type=Path, required=True, help="new folder for the test")
+    add("--preset", help="a published design: semanticodec-paper")
+    add("--codecs", type=_names, help="codec ids to rate (default: all but anchors)")
+    add("--limit", type=_positive, help="clips of each domain (default: all)")
+    add("--anchors", type=_names, help="edges of the low-pass anchors (default: 3500hz,7000hz)")
+    add("--keep-levels", action="store_true", help="level the items only, not the conditions")
+    add("--name", default="codec-listening-test", help="of the test, as raters see it")
+    add("--seed", type=int, default=0, help="of choice and order (default: 0)")
+    evaluate = actions.add_parser("import", help="evaluate the ratings that webMUSHRA wrote")
+    add = evaluate.add_argument
+    add("test", type=Path, help="the folder that `listening export` wrote")
+    add("ratings", type=Path, nargs="+", help="webMUSHRA's mushra.csv, one or several")
+    add("--rater", type=_names, help="columns that tell raters apart (default: found)")
+    add("--out", type=Path, required=True, help="the run's folder: a tab of its report")
+    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
 def _add_baseline(commands: Commands) -> None:

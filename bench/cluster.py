@@ -23,7 +23,7 @@ from bench import __version__
 from bench.errors import BenchError, one_line
 from bench.manifest import package_versions
 from bench.pool import Limits, LostError, WorkerProcess, local_limits
-from bench.worker import CodingTask, Failure, Rows, Task
+from bench.worker import CodingTask, Failure, Job, Outcome
 
 #: What Ray keeps in shared memory; tasks and rows are a few kilobytes each.
 _OBJECT_STORE_BYTES = 200 * 2**20
@@ -85,14 +85,14 @@ class RayPool:
         self._resources: dict[str, float] = {}
         self._looked_s = -_RESOURCES_EVERY_S
 
-    def capacity(self, task: Task) -> int:
+    def capacity(self, task: Job) -> int:
         """Return how many tasks like this one keep the cluster busy."""
         if isinstance(task, CodingTask):
             return 2 * max(1, sum(coder.is_ready for coder in self._coders))
         cpus = int(self._cluster("CPU"))
         return self._jobs if 0 < self._jobs < cpus else 2 * max(1, cpus)
 
-    def submit(self, task: Task) -> Future[Rows | Failure]:
+    def submit(self, task: Job) -> Future[Outcome | Failure]:
         """Hand a task over; blocks while no node can hold a codec.
 
         Raises:
@@ -110,7 +110,7 @@ class RayPool:
         self._running[future] = reference, coder
         return future
 
-    def result(self, future: Future[Rows | Failure]) -> Rows | Failure:
+    def result(self, future: Future[Outcome | Failure]) -> Outcome | Failure:
         """Return what became of a task; see :meth:`bench.pool.Pool.result`."""
         _, coder = self._running.pop(future)
         if coder:
@@ -241,12 +241,12 @@ class CoderActor:
         """Return True, as soon as this runs."""
         return True
 
-    def run(self, task: Task, site: Site) -> Rows | Failure:
+    def run(self, task: Job, site: Site) -> Outcome | Failure:
         """Run a coding task."""
         return run_here(task, site)
 
 
-def run_here(task: Task, site: Site) -> Rows | Failure:
+def run_here(task: Job, site: Site) -> Outcome | Failure:
     """Run a task on this node, in the worker process that belongs to Ray's.
 
     Raises:

@@ -245,7 +245,7 @@ def _compare_published(folder: Path, out: Path | None) -> int:
         source = f"{row['source']}{' (secondary)' if row['secondary'] else ''}"
         names = [str(row[name]) for name in ("codec", "domain", "metric")]
         rows.append([*names, *values, str(row["n"]), source])
-    _print_table("ours minus published; the clips differ", headings, rows)
+    print_table("ours minus published; the clips differ", headings, rows)
     if out:
         write_rows(table, out)
     return 0
@@ -261,7 +261,7 @@ def _print_comparison(table: pd.DataFrame) -> None:
         interval = f"{row['diff_low']:.3g} .. {row['diff_high']:.3g}"
         outcome = "tie" if row["tie"] else f"{row['p_value']:.2g}"
         rows.append([*names, *means, interval, outcome, str(row["n_pairs"])])
-    _print_table(title, headings, rows)
+    print_table(title, headings, rows)
 
 
 def baseline(options: argparse.Namespace) -> int:
@@ -369,7 +369,8 @@ def _print_entry(heading: str, text: str, missing: str | None) -> None:
         print(f"    NOT AVAILABLE: {missing}")
 
 
-def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people."""
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")  # a cut name would be no name
@@ -390,7 +391,7 @@ def doctor(options: argparse.Namespace) -> int:
         except (CodecError, ImportError) as error:
             raise UsageError(str(error)) from error
         rows = [(check.name, str(check.status), check.message) for check in checks]
-        _print_table(codec_id, ("check", "result", "what was seen"), rows)
+        print_table(codec_id, ("check", "result", "what was seen"), rows)
         failed |= any(check.status == "failed" for check in checks)
     return int(failed)
 

@@ -44,6 +44,13 @@ class Reason(StrEnum):
     NO_RECONSTRUCTION = "no_reconstruction"
     NOT_CODED_HERE = "not_coded_here"
     NOT_FOR_CODEC = "not_for_codec"
+    # a measurement of speed
+    NO_CODING_UNIT = "no_coding_unit"
+    NO_NETWORK = "no_network"
+    # a comparison of curves
+    TOO_FEW_POINTS = "too_few_points"
+    NOT_MONOTONE = "not_monotone"
+    NO_OVERLAP = "no_overlap"
     # the machine
     TIMEOUT = "timeout"
     WORKER_DIED = "worker_died"

@@ -50,7 +50,7 @@ def describe_environment(
         "device": _device(device),
         "python": platform.python_version(),
         "packages": package_versions(),
-        "machine": _machine(),
+        "machine": describe_machine(),
     }
 
 
@@ -84,7 +84,8 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """Return operating system, processor, usable cores and physical memory (GB)."""
     return {
         "system": platform.platform(),
         "processor": _processor(),

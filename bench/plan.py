@@ -173,6 +173,18 @@ def expand_codec_ids(names: Sequence[str]) -> list[str]:
         raise UsageError(str(error)) from error
 
 
+def check_codec_id(codec_id: str) -> None:
+    """Refuse a codec id whose family does not exist, without building the codec.
+
+    Raises:
+        UsageError: If its family is unknown or it is no codec id.
+    """
+    try:
+        codec_class(parse_codec_id(codec_id).family)
+    except CodecError as error:
+        raise UsageError(str(error)) from error
+
+
 def plan_codec(codec_id: str, seed: int = 0, device: str = "cpu") -> PlannedCodec:
     """Return a codec point with its identity, or with the reason why it cannot run here.
 

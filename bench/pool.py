@@ -21,7 +21,7 @@ from queue import LifoQueue
 from typing import Protocol
 
 from bench.errors import BenchError, Reason, Status
-from bench.worker import Failure, Rows, Task
+from bench.worker import Failure, Job, Outcome
 
 #: Libraries that would start a thread per core in every worker (measured: two threads on two
 #: busy cores were up to 18 times slower than one).
@@ -46,13 +46,13 @@ class LostError(Exception):
 class Pool(Protocol):
     """Where tasks run."""
 
-    def capacity(self, task: Task) -> int:
+    def capacity(self, task: Job) -> int:
         """Return how many tasks like this one keep it busy; more would only take memory."""
 
-    def submit(self, task: Task) -> Future[Rows | Failure]:
+    def submit(self, task: Job) -> Future[Outcome | Failure]:
         """Hand a task over."""
 
-    def result(self, future: Future[Rows | Failure]) -> Rows | Failure:
+    def result(self, future: Future[Outcome | Failure]) -> Outcome | Failure:
         """Return what became of a task that is done.
 
         Raises:
@@ -90,7 +90,7 @@ class WorkerProcess:
         self._connection: Connection | None = None
         self._first_mb: float | None = None
 
-    def run(self, task: Task) -> Rows | Failure:
+    def run(self, task: Job) -> Outcome | Failure:
         """Run one task; a hanging or crashing one gives a failure.
 
         Raises:
@@ -200,15 +200,15 @@ class LocalPool:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(workers)
 
-    def capacity(self, task: Task) -> int:
+    def capacity(self, task: Job) -> int:
         """Return two for each worker: it has one and finds the next one waiting."""
         return 2 * self._workers
 
-    def submit(self, task: Task) -> Future[Rows | Failure]:
+    def submit(self, task: Job) -> Future[Outcome | Failure]:
         """Hand a task over."""
         return self._threads.submit(self._run, task)
 
-    def result(self, future: Future[Rows | Failure]) -> Rows | Failure:
+    def result(self, future: Future[Outcome | Failure]) -> Outcome | Failure:
         """Return what became of a task; see :meth:`Pool.result`."""
         return future.result()
 
@@ -221,7 +221,7 @@ class LocalPool:
         for process in self._processes:  # one that was just starting
             process.stop()
 
-    def _run(self, task: Task) -> Rows | Failure:
+    def _run(self, task: Job) -> Outcome | Failure:
         process = self._idle.get()
         try:
             return process.run(task)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, Reason, Status, one_line
-from bench.store import CodingKey, Store
+from bench.store import FILE_NAME, CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
 ROW_COLUMNS = (
@@ -169,6 +169,11 @@ class Results:
             manifest=manifest,
             folder=store.folder,
         )
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Return whether a folder holds a run."""
+        return (folder / FILE_NAME).is_file()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a copy of the tidy rows."""

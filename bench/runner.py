@@ -13,14 +13,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bench.errors import Reason, Status, unknown_name
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
 from bench.pool import Limits, LocalPool, LostError, Pool, local_limits
 from bench.results import MetricInfo, reconstruction_name
 from bench.store import Coding, CodingKey, Score, Store, folder_lock
-from bench.worker import CodingItem, CodingTask, Failure, ScoringTask, Task
+from bench.worker import CodingItem, CodingTask, Failure, Job, ScoringTask, Task
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 #: Failures that say something about the moment rather than about the input.
 PASSING_REASONS = frozenset(
@@ -271,15 +273,15 @@ def _size(task: Task) -> int:
     return len(task.items if isinstance(task, CodingTask) else task.metrics)
 
 
-def run_tasks(tasks: Iterable[Task], keep: Callable[[Task, Any], None], pool: Pool) -> None:
+def run_tasks(tasks: Iterable[AnyJob], keep: Callable[[AnyJob, Any], None], pool: Pool) -> None:
     """Run tasks in a pool and hand each one's rows to ``keep`` as it ends.
 
     A task that hangs or kills its worker is split, and each part is tried alone; only the part
     that does it again is given up, with its reason. A task that is lost with its machine is tried
     elsewhere. Few tasks are in flight at a time, so that memory does not grow with their number.
     """
-    queue, running = deque(tasks), dict[Future[Any], Task]()
-    losses: Counter[Task] = Counter()
+    queue, running = deque(tasks), dict[Future[Any], AnyJob]()
+    losses: Counter[AnyJob] = Counter()
     while queue or running:
         while queue and len(running) < pool.capacity(queue[0]):
             task = queue.popleft()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -118,7 +118,20 @@ class ScoringTask:
 
 
 Task = CodingTask | ScoringTask
-Rows = list[Coding] | list[Score]
+Outcome = Any  # what a job's ``run`` gives: rows of a task, a measurement of another job
+
+
+class Job(Protocol):
+    """What a worker process can run: a task of a run, or another of the same form."""
+
+    def run(self) -> Any:
+        """Do the work; nothing is raised."""
+
+    def split(self) -> Sequence[Any]:
+        """Return jobs that do parts of it, to find the one that hangs or crashes."""
+
+    def failed(self, reason: Reason, message: str) -> Any:
+        """Return what :meth:`run` would say if it could not be finished."""
 
 
 def serve(handle: int) -> None:
@@ -135,7 +148,7 @@ def serve(handle: int) -> None:
     connection.send(None)  # ready
     while True:
         try:
-            task: Task = connection.recv()
+            task: Job = connection.recv()
         except EOFError:
             return
         _shorten_log()
@@ -248,7 +261,7 @@ def _code_batch(codec: Codec, batch: Sequence[_Prepared]) -> list[Coding]:
     if not batch:
         return []
     names = ", ".join(prepared.item.clip.id for prepared in batch)
-    _reset_peak_memory()
+    reset_peak_memory()
     coded = attempt(names, Reason.CODEC_ERROR, lambda: _round_trip(codec, batch))
     if isinstance(coded, Failure):
         if len(batch) == 1:
@@ -304,16 +317,21 @@ def _write(codec: Codec, prepared: _Prepared, coded: _Coded) -> Coding:
         overhead_bytes=coded.encoded.overhead_bytes,
         encode_s=coded.encode_s,
         decode_s=coded.decode_s,
-        peak_memory_mb=_memory_mb("VmHWM"),
+        peak_memory_mb=peak_memory_mb(),
     )
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """Begin a new high-water mark of resident memory (Linux; elsewhere it is the lifetime's)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         logger.debug("cannot reset the memory high-water mark")
+
+
+def peak_memory_mb() -> float | None:
+    """Return the most resident memory since the last reset, MB; None where nobody counts it."""
+    return _memory_mb("VmHWM")
 
 
 def _memory_mb(name: str) -> float | None:

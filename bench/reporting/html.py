@@ -31,6 +31,8 @@ from bench.results import Results
 DATA_FOLDER = "data"
 FIGURE_FOLDER = "figures"
 _TEMPLATES = "templates"
+#: A table with more rows is folded up at first.
+LONG_TABLE = 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Figure:
         domain: Of which clips; empty: all.
         csv: The plotted table.
         png: The same as an image for slides.
+        is_small: Whether it stands beside others though it shows several metrics or domains.
     """
 
     title: str
@@ -52,30 +55,47 @@ class Figure:
     domain: str = ""
     csv: Path | None = None
     png: Path | None = None
+    is_small: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table shown as it is, sortable; column names are the headings."""
+    """A table shown as it is, sortable; column names are the headings.
+
+    Attributes:
+        csv: A file to download it as.
+    """
 
     title: str
     frame: pd.DataFrame
     note: str = ""
+    csv: Path | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is folded up at first."""
+        return len(self.frame) > LONG_TABLE
 
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab beside the built-in ones, e.g. probes or token statistics."""
+    """A tab beside the built-in ones, e.g. probes or token statistics.
+
+    Attributes:
+        name: For the page's address; the title if there is none.
+    """
 
     title: str
     intro: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
+    notes: Sequence[str] = ()
+    name: str = ""
 
     @property
     def slug(self) -> str:
         """Name in the page's address."""
-        return slug(self.title)
+        return slug(self.name or self.title)
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,16 @@ class PlacedFigure:
     svg: str
     csv: str = ""
     png: str = ""
+    is_wide: bool = False
+
+
+@dataclass(frozen=True)
+class PlacedTab:
+    """A tab whose figures and files lie in the report; each table with its file's path or none."""
+
+    tab: Tab
+    figures: Sequence[PlacedFigure]
+    tables: Sequence[tuple[Table, str]]
 
 
 def write_report(
@@ -137,8 +167,8 @@ def write_report(
         "overview": sections.overview(results),
         "headlines": sections.headline_tables(results, summary),
         "figures": [files.place(figure) for figure in figures],
-        "tables": tables,
-        "tabs": [(tab, [files.place(figure) for figure in tab.figures]) for tab in tabs],
+        "tables": [(table, files.place_table(table)) for table in tables],
+        "tabs": [files.place_tab(tab) for tab in tabs],
         "failures": sections.failure_groups(results),
         "colours": palette,
         "marks": [mark for mark in MARKS.values() if mark.symbol],
@@ -279,7 +309,7 @@ def slug(text: str) -> str:
 
 
 class _FileFolder:
-    """Copies of figures, under names of slug and hash.
+    """Copies of figures and tables, under names of slug and hash.
 
     Args:
         folder: Where they go; made when the first one comes.
@@ -297,6 +327,19 @@ class _FileFolder:
             svg=self._copy(figure.svg, "svg"),
             csv=self._copy(figure.csv, "csv"),
             png=self._copy(figure.png, "png"),
+            is_wide=not (figure.is_small or (figure.metric and figure.domain)),
+        )
+
+    def place_table(self, table: Table) -> str:
+        """Copy a table's file, if it has one."""
+        return self._copy(table.csv, "csv")
+
+    def place_tab(self, tab: Tab) -> PlacedTab:
+        """Copy all files of a tab."""
+        return PlacedTab(
+            tab=tab,
+            figures=[self.place(figure) for figure in tab.figures],
+            tables=[(table, self.place_table(table)) for table in tab.tables],
         )
 
     def _copy(self, source: Path | None, suffix: str) -> str:

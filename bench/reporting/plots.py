@@ -97,7 +97,7 @@ def plot_metric(
     domains = sorted(table["domain"].unique(), key=domain_rank)
     with mpl.rc_context(dict(RC)):
         width = COLUMN_WIDTH if len(domains) == 1 else PAGE_WIDTH
-        handles, rows = _legend(table, styles, width)
+        handles, rows = family_legend(table, styles, width)
         height = PANEL_HEIGHT + 0.165 * rows
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -273,7 +273,7 @@ def _natural(name: str) -> list[tuple[str, int]]:
     return [(text.lower(), int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
-def _legend(
+def family_legend(
     table: pd.DataFrame, styles: Mapping[str, FamilyStyle], width: float
 ) -> tuple[list[Line2D], int]:
     """Return an entry per family, and how many rows they need below a figure of this width."""

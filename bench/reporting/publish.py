@@ -39,7 +39,9 @@ class Published:
 def publish(
     results: Results, folder: Path, *, reference: str | None = None, force: bool = False
 ) -> Published:
-    """Write ``tables/``, ``plots/``, ``report/`` and ``rows.csv`` into ``folder``.
+    """Write ``tables/``, ``plots/``, ``analysis/``, ``report/`` and ``rows.csv`` into ``folder``.
+
+    Whatever else lies in ``analysis/`` gets a tab of the report too.
 
     Nothing is written again while neither results nor this package changed.
 
@@ -53,16 +55,19 @@ def publish(
         UsageError: If the reference is not among the codecs.
     """
     # Drawing libraries are loaded when something is drawn.
+    from bench.reporting.analysis import read_tabs
     from bench.reporting.html import Figure, write_report
     from bench.reporting.layout import with_declared_bitrates
     from bench.reporting.plots import draw_curves
+    from bench.reporting.rate_distortion import write_rate_distortion
     from bench.reporting.reference_points import load_points, points_of_run, write_appendix
+    from bench.reporting.speed_plots import draw_speed
     from bench.reporting.tables import write_tables
 
     report, stamp = folder / "report" / "index.html", folder / "report" / "stamp.txt"
     short = folder / "tables" / "summary.txt"
-    digest = _digest(results, reference)
-    if not force and stamp.is_file() and stamp.read_text() == digest and short.is_file():
+    digest = _digest(results, reference, folder)
+    if not force and _read_stamp(stamp).get("digest") == digest and short.is_file():
         return Published(report, short.read_text(encoding="utf-8"))
     stamp.unlink(missing_ok=True)
     summary = results.table(reference=reference)
@@ -79,18 +84,52 @@ def publish(
         Figure(curve.title, curve.svg, curve.metric, curve.domain, curve.csv, curve.png)
         for curve in drawn
     ]
-    write_report(results, folder / "report", summary=summary, figures=figures)
+    headlines = _headlines(summary)
+    write_rate_distortion(results, folder, headlines)
+    draw_speed(results, summary, folder, headlines)
+    write_report(
+        results, folder / "report", summary=summary, figures=figures, tabs=read_tabs(folder)
+    )
     text = console_summary(results, summary)
     short.write_text(text, encoding="utf-8")
-    stamp.write_text(digest)
+    kept = {"digest": _digest(results, reference, folder), "reference": reference}
+    stamp.write_text(json.dumps(kept))
     return Published(report, text)
 
 
-def _digest(results: Results, reference: str | None) -> str:
+def refresh(folder: Path) -> Path | None:
+    """Write a run's report again, compared with the same reference codec as before.
+
+    For those who have put something into ``analysis/``.
+
+    Returns:
+        The report's first page; None if the folder holds no run.
+    """
+    if not Results.is_in(folder):
+        return None
+    reference = _read_stamp(folder / "report" / "stamp.txt").get("reference")
+    return publish(Results.load(folder), folder, reference=reference).report
+
+
+def _read_stamp(path: Path) -> dict[str, str | None]:
+    """Return what the last report was made of and compared with; nothing without a report."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _digest(results: Results, reference: str | None, folder: Path) -> str:
     """Return a hash of everything the artefacts depend on."""
+    from bench.reporting.analysis import FOLDER
+
     hashed = pd.util.hash_pandas_object(results.rows.astype(str), index=False).to_numpy()
     identity = json.dumps([bench.__version__, _source_hash(), reference, list(results.codecs)])
-    return hashlib.sha256(hashed.tobytes() + identity.encode()).hexdigest()
+    files = sorted(path for path in (folder / FOLDER).rglob("*") if path.is_file())
+    beside = [str(path.relative_to(folder)).encode() + path.read_bytes() for path in files]
+    parts = [hashed.tobytes(), identity.encode(), *beside]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _source_hash() -> str:
@@ -103,6 +142,15 @@ def _source_hash() -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def _headlines(summary: pd.DataFrame) -> list[str]:
+    """Return the headline metrics that were measured."""
+    measured = set(summary.loc[summary["n"] > 0, "metric"])
+    names = [name for name in HEADLINE_METRICS if name in measured]
+    if {"wer", "dwer"} <= set(names):
+        names.remove("dwer")
+    return names
+
+
 def console_summary(results: Results, summary: pd.DataFrame) -> str:
     """Return a short table per domain: codec points by a few headline metrics."""
     from rich.console import Console
@@ -110,11 +158,7 @@ def console_summary(results: Results, summary: pd.DataFrame) -> str:
     from bench.reporting.layout import build_tables
     from bench.reporting.tables import to_console
 
-    measured = set(summary.loc[summary["n"] > 0, "metric"])
-    names = [name for name in HEADLINE_METRICS if name in measured]
-    if {"wer", "dwer"} <= set(names):
-        names.remove("dwer")
-    names = names or list(results.metrics)[:5]
+    names = _headlines(summary) or list(results.metrics)[:5]
     short = summary[summary["metric"].isin(names)]
     console = Console(file=io.StringIO(), width=150, color_system=None)
     console.print(to_console(build_tables(results, short)), crop=False)

@@ -168,7 +168,7 @@ def bootstrap(
     columns = np.stack([in_order(sample) for sample in samples], axis=1)  # k x [n, c] -> [n, k, c]
     n, k, c = columns.shape
     flat = columns.reshape(n, k * c)
-    sums = np.concatenate([counts @ flat for counts in _draws(n, resamples, seed, stream)])
+    sums = np.concatenate([counts @ flat for counts in draws(n, resamples, seed, stream)])
     replicates = statistic(sums.reshape(resamples, k, c))  # [R, k]
     total = columns.sum(axis=0)  # [k, c]
     estimates = statistic(total)
@@ -206,7 +206,7 @@ def _influence(columns: FloatArray, total: FloatArray, statistic: Statistic) -> 
     return np.where(np.abs(influence) <= 1e-13 * scale, 0.0, influence)
 
 
-def _draws(n: int, resamples: int, seed: int, stream: int) -> Iterator[FloatArray]:
+def draws(n: int, resamples: int, seed: int, stream: int) -> Iterator[FloatArray]:
     """Yield how often each observation is drawn in each resample, in chunks ``[r, n]``."""
     rng = np.random.default_rng([seed, stream, n])
     rows = max(1, CHUNK_ELEMENTS // n)

@@ -197,6 +197,18 @@ class Codec(ABC):
     def warm_up(self) -> None:  # noqa: B027 - most codecs have nothing to warm up
         """Do once what makes the first clip slow (load weights, compile), before timing starts."""
 
+    @property
+    def unit_s(self) -> float | None:
+        """Seconds of input that are coded at a time: a frame, or a window of many; None: unknown.
+
+        Nothing can be heard before that much audio has come in.
+        """
+        return None if self.spec.frame_rate is None else 1 / self.spec.frame_rate
+
+    def num_parameters(self) -> int | None:
+        """Return the parameters of all networks that coding loads; None for a codec without any."""
+        return None
+
     def encode_batch(self, waves: Sequence[Wave]) -> list[Encoded]:
         """Encode several waveforms; each result equals that of ``encode`` alone."""
         return [self.encode(wave) for wave in waves]

@@ -123,6 +123,10 @@ class FfmpegCodec(Codec):
             params={"rate_control": self.rate_control, **self.encoder_options},
         )
 
+    @property
+    def unit_s(self) -> float:
+        return self.frame_samples / self.sample_rate
+
     def encode(self, wave: Wave) -> Encoded:
         wave = checked_wave(wave, self.spec)
         count = -(-(wave.shape[1] + self.skipped_samples) // self.frame_samples)

@@ -41,6 +41,11 @@ class EncodecLayout(Layout):
     stride_samples: int | None = None
     sends_scale: bool = False
 
+    @property
+    def unit_samples(self) -> int:
+        """Samples that are coded at a time: a chunk, or a frame where there are no chunks."""
+        return self.chunk_samples or self.hop_samples
+
     def chunk_places(self, samples: int) -> list[tuple[int, int, int]]:
         """Return each chunk's first sample, samples and frames, of a clip of ``samples`` samples.
 

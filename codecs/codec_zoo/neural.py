@@ -75,6 +75,11 @@ class Layout:
         """Frames per second, Hz."""
         return self.sample_rate / self.hop_samples
 
+    @property
+    def unit_samples(self) -> int:
+        """Samples that are coded at a time."""
+        return self.hop_samples
+
     def frames(self, samples: int) -> int:
         """Return the frames that cover ``samples`` samples."""
         return -(-samples // self.hop_samples)
@@ -250,6 +255,13 @@ class NeuralCodec(Codec):
         quiet = np.zeros((self._layout.channels, self._layout.sample_rate // 10), np.float32)
         self.decode(self.encode(quiet).payload)
 
+    @property
+    def unit_s(self) -> float:
+        return self._layout.unit_samples / self._layout.sample_rate
+
+    def num_parameters(self) -> int:
+        return count_parameters(self._model)
+
     def encode(self, wave: Wave) -> Encoded:
         return self.encode_batch([wave])[0]
 
@@ -379,6 +391,14 @@ def coded(codes: "torch.Tensor") -> list[Coded]:
     """Return the codes ``[B, K, T]`` that a network made, clip by clip."""
     found: Codes = codes.cpu().numpy().astype(np.int64)
     return [Coded(clip) for clip in found]
+
+
+def count_parameters(model: "torch.nn.Module") -> int:
+    """Return the weights of a network, shared ones once; codebooks kept as buffers are not among.
+
+    Buffers are also statistics and tables, which nobody counts as parameters.
+    """
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def whole_frames(wave: "torch.Tensor", frame_samples: int) -> "torch.Tensor":

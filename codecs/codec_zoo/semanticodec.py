@@ -39,6 +39,7 @@ from codec_zoo.base import (
     format_codec_id,
 )
 from codec_zoo.huggingface import HubModel
+from codec_zoo.neural import count_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -213,6 +214,13 @@ class SemantiCodecAdapter(Codec):
 
     def warm_up(self) -> None:
         assert self._codec
+
+    @property
+    def unit_s(self) -> float:
+        return self._config.window_samples / self._config.sample_rate
+
+    def num_parameters(self) -> int:
+        return count_parameters(self._codec.model)
 
     @cached_property
     def _codec(self) -> "SemantiCodec":

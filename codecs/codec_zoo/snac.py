@@ -39,6 +39,11 @@ class SnacLayout(Layout):
     repeats: tuple[int, ...] = ()
     unit_frames: int = 1
 
+    @property
+    def unit_samples(self) -> int:
+        """Samples that are coded at a time."""
+        return self.hop_samples * self.unit_frames
+
     def frames(self, samples: int) -> int:
         """Return the frames that the model codes; those of its filling are sent too."""
         return -(-samples // (self.hop_samples * self.unit_frames)) * self.unit_frames

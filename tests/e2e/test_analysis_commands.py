@@ -1,117 +1,94 @@
-"""`probe`, `tokens` and `robustness` from the command line, on small clips and known codecs."""
+"""The commands that find out more about a run: bd, speed, listening; and their tabs."""
 
-import json
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
-import bench
-from bench.audio import write_flac
 from bench.cli import main
+from bench.listening import ListeningTest
 
-KNOWN = Path(__file__).parents[1] / "unit" / "analysis"
-CODECS = "known_codecs:Steps,passthrough"
-
-
-@pytest.fixture(autouse=True)
-def known_codecs(monkeypatch):
-    monkeypatch.syspath_prepend(str(KNOWN))
-    yield
-    sys.modules.pop("known_codecs", None)
+RATE = 16000
+CODECS = "opus@6kbps,opus@12kbps,mp3@16kbps,mp3@32kbps"
 
 
-@pytest.fixture
-def audio(tmp_path):
-    rng = np.random.default_rng(0)
-    for domain in ("speech", "sound"):
-        for number in range(2):
-            wave = 0.1 * rng.standard_normal((1, 8000)) * np.hanning(8000)
-            write_flac(tmp_path / "audio" / domain / f"{number}.flac", wave.astype("f4"), 16000)
-    return tmp_path / "audio"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Four codec points on two clips, not reported yet."""
+    audio, out = tmp_path_factory.mktemp("audio"), tmp_path_factory.mktemp("run")
+    t = np.arange(RATE) / RATE
+    for k in (1, 2):
+        wave = 0.3 * np.sin(2 * np.pi * (200 * k * t + 900 * t**2)) * np.hanning(t.size)
+        wave += np.random.default_rng(k).normal(0, 0.02, t.size)
+        soundfile.write(audio / f"chirp{k}.wav", wave, RATE)
+    words = ["run", "--dataset", str(audio), "--domain", "sound", "--codecs", CODECS, "--plain"]
+    assert main([*words, "--metrics", "logmel-l1", "--no-report", "--out", str(out)]) == 0
+    return out
 
 
-def is_a_tab(folder, *tables):
-    meta = json.loads((folder / "meta.json").read_text())
-    assert set(meta) == {"title", "summary", "notes"}
-    assert all(isinstance(text, str) and text for text in meta.values())
-    assert set(tables) <= {path.stem for path in folder.glob("*.csv")}
-    for path in folder.glob("*.csv"):
-        assert {"n", "version"} <= set(pd.read_csv(path)), path
-    assert list(folder.glob("*.svg"))
-    return True
+def test_bd(run, tmp_path, capsys):
+    path = tmp_path / "bd.csv"
+    words = ["bd", str(run), "--codecs", "opus,mp3", "--metrics", "logmel-l1", "--out", str(path)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "opus" in text
+    assert "BD-rate" in text
+    (line,) = pd.read_csv(path).to_dict("records")
+    assert (line["first"], line["second"], line["n"]) == ("opus", "mp3", 2)
+    # A bitrate or the reason why there is none, never neither and never both.
+    for name, value in (("bd_rate", "bd_rate_percent"), ("bd_quality", "bd_quality")):
+        assert pd.isna(line[value]) != pd.isna(line[f"{name}_reason"])
 
 
-def test_tokens(audio, tmp_path, capsys):
-    words = ["tokens", "--dataset", str(audio), "--codecs", CODECS, "--plain"]
-    out = tmp_path / "run"
-    metrics = ["--metrics", "mel-dac-eval", "--stability-limit", "1"]
-    assert main([*words, *metrics, "--out", str(out)]) == 0
-    tables = ("tokens", "token_information", "token_stability", "generations")
-    assert is_a_tab(out / "analysis" / "tokens", *tables)
-    generations = pd.read_csv(out / "analysis" / "tokens" / "generations.csv")
-    perfect = generations[generations["codec"] == "passthrough"]
-    assert perfect["mean"].abs().max() < 1e-3
-    assert "known_codecs:Steps" in capsys.readouterr().out
+def test_speed_and_listening_become_tabs(run, tmp_path, capsys):
+    words = ["speed", "--codecs", "opus@6kbps", "--seconds", "0.5", "--repeats", "1"]
+    assert main([*words, "--out", str(run)]) == 0
+    assert "opus@6kbps" in capsys.readouterr().out
+    test = tmp_path / "test"
+    words = ["listening", "export", str(run), "--out", str(test), "--codecs"]
+    assert main([*words, "opus@6kbps,opus@12kbps", "--anchors", "3500hz"]) == 0
+    rate(ListeningTest.load(test), tmp_path / "mushra.csv")
+    words = ["listening", "import", str(test), str(tmp_path / "mushra.csv"), "--out", str(run)]
+    assert main(words) == 0
+    assert "opus@12kbps" in capsys.readouterr().out
+    page = (run / "report" / "index.html").read_text()
+    tabs = re.findall(r'aria-controls="panel-more-([^"]+)"', page)
+    assert tabs == ["listening", "rate-distortion", "speed"]
+    means = pd.read_csv(run / "analysis" / "listening" / "1-means.csv").set_index("codec")["mean"]
+    assert means["reference"] > means["opus@12kbps"] > means["opus@6kbps"]
 
 
-def test_robustness(audio, tmp_path, capsys):
-    words = ["robustness", "--dataset", str(audio), "--codecs", CODECS, "--plain"]
-    out = tmp_path / "run"
-    rates = ["--bit-flips", "0.05", "--losses", "0.3", "--metrics", "mel-dac-eval"]
-    assert main([*words, *rates, "--out", str(out)]) == 0  # failures under damage are findings
-    assert is_a_tab(out / "analysis" / "robustness", "robustness", "long_audio")
-    table = pd.read_csv(out / "analysis" / "robustness" / "robustness.csv")
-    assert set(table["rate"]) == {0.0, 0.05, 0.3}
-    assert "decoded" in table
-    assert "loss-burst" in capsys.readouterr().out
-
-
-def test_probe(tmp_path, capsys):
-    out = tmp_path / "run"
-    words = ["probe", "--tasks", "made-voice", "--codecs", "passthrough,codec2@700bps", "--seeds"]
-    code = main([*words, "1", "--representations", "reconstruction", "--out", str(out), "--plain"])
-    assert code == 0
-    assert is_a_tab(out / "analysis" / "probes", "probes", "probe_tasks")
-    captured = capsys.readouterr()
-    assert "reconstruction" in captured.out
-    assert main(["probe", "--list"]) == 0
-    assert "hear-nsynth-pitch" in capsys.readouterr().out
+def rate(test, path):
+    heard = {"reference": 100, "opus@12kbps": 70, "opus@6kbps": 40, "lowpass@3500hz": 20}
+    rows = [
+        (rater, trial.id, condition.name, heard[condition.codec] - rater)
+        for rater in range(4)
+        for trial in test.trials
+        for condition in test.conditions
+    ]
+    columns = ["rater", "trial_id", "rating_stimulus", "rating_score"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["probe", "--tasks", "made-voise"], "did you mean made-voice"),
-        (["probe", "--tasks", "crema-d", "--folder", "nowhere"], "no folder at nowhere"),
-        (["probe", "--tasks-file", "nowhere.yaml"], "cannot read nowhere.yaml"),
-        (["tokens", "--codecs", "nothing"], "unknown codec"),
-        (["robustness", "--metrics", "stoy"], "did you mean stoi"),
+        (["bd", "RUN", "--codecs", "opus"], "two codecs"),
+        (["bd", "RUN", "--codecs", "opus@6kbps,mp3"], "without its points"),
+        (["bd", "RUN", "--method", "spline"], "pchip"),
+        (["bd", "nowhere"], "no results in nowhere"),
+        (["speed", "--codecs", "opuss@6kbps"], "did you mean opus"),
+        (["speed", "--codecs", "opus@6kbps", "--seconds", "0"], "above 0"),
+        (["listening", "export", "RUN", "--out", "t", "--preset", "paper"], "semanticodec-paper"),
+        (["listening", "export", "nowhere", "--out", "t"], "no results in nowhere"),
+        (["listening", "import", "nowhere", "x.csv", "--out", "o"], "no listening test in nowhere"),
     ],
 )
-def test_wrong_usage_is_one_line(words, message, capsys, tmp_path, monkeypatch):
+def test_wrong_use_is_one_line(run, words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([*words, "--out", str(tmp_path / "run"), "--plain"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert message in line
-
-
-@pytest.mark.parametrize("rates", ["2", "0", "a", "0.1,x"])
-def test_rates_are_checked(rates, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["robustness", "--losses", rates])
-    assert caught.value.code == 2
-    assert "expected rates above 0, up to 0.5" in capsys.readouterr().err
-
-
-def test_python_api(audio, tmp_path):
-    made = bench.token_statistics(
-        audio, ["known_codecs:Steps"], out=tmp_path / "run", limit=1, metrics=["mel-dac-eval"]
-    )
-    assert set(made.tables["tokens"]["domain"]) == {"all", "sound", "speech"}
-    hurt = bench.robustness(
-        audio, ["known_codecs:Steps"], out=tmp_path / "run", limit=1, metrics=["mel-dac-eval"]
-    )
-    assert {"none", "bit-flip", "loss", "loss-burst"} == set(hurt.tables["robustness"]["damage"])
+    assert main([str(run) if word == "RUN" else word for word in words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

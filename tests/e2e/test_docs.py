@@ -57,3 +57,34 @@ def test_robustness_of_the_guide(tmp_path, monkeypatch, capsys):
     stoi = curve[curve["metric"] == "stoi"].set_index("rate")["mean"]
     assert stoi[0.0] > stoi[0.001] > stoi[0.01]
     assert "not_for_codec" in capsys.readouterr().out
+
+
+def run_example(document, containing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(python_block(document, containing), document, "exec"), names)
+    return names
+
+
+def test_rate_distortion_guide(tmp_path, monkeypatch):
+    found = run_example("docs/rate_distortion.md", "bench.bd_rate(", tmp_path, monkeypatch)
+    assert found["doubled"] == pytest.approx(100)
+    assert found["gained"] == pytest.approx(0.2)
+    assert set(found["table"]["domain"]) == {"speech", "music", "sound"}
+    assert (found["table"]["n"] == 2).all()
+
+
+def test_speed_guide(tmp_path, monkeypatch):
+    table = run_example("docs/speed.md", "bench.speed(", tmp_path, monkeypatch)["table"]
+    assert table["status"].tolist() == ["ok", "ok"]
+    assert (table[["rtf_encode", "rtf_decode", "latency_ms"]] > 0).all(axis=None)
+    assert table["unit_ms"].tolist() == [20, 20]
+
+
+def test_listening_guide(tmp_path, monkeypatch):
+    pytest.importorskip("pyloudnorm")
+    found = run_example("docs/listening_tests.md", "listening.export(", tmp_path, monkeypatch)
+    means = found["found"].means.set_index("codec")["mean"]
+    assert means.sort_values().index.tolist() == sorted(found["heard"], key=found["heard"].get)
+    assert not found["found"].pairs["tie"].any()
+    assert (tmp_path / "runs" / "listening" / "analysis" / "listening" / "scores.svg").is_file()

@@ -50,6 +50,7 @@ class DacTask(AdversarialTask):
     """Make waves from a residual quantizer's codes."""
 
     options: DacOptions
+    generator: Any  # a DacModel; transformers has no types for its parts
 
     def __init__(self, config: StageConfig, run: Path) -> None:
         super().__init__(build(DacOptions, config.options, "options"))
@@ -129,7 +130,7 @@ class DacTask(AdversarialTask):
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Start from exported weights; the judges start from nothing."""
-        plain = DacModel(self.generator.config)
+        plain: Any = DacModel(self.generator.config)
         plain.load_state_dict(dict(weights))
         plain.apply_weight_norm()
         self.generator.load_state_dict(plain.state_dict())
@@ -158,7 +159,7 @@ def _spread(rows: Tensor, count: int) -> Tensor:
     return (rows @ _principal_axes(rows, count)).square().mean().sqrt()
 
 
-def _start_quantizer(quantizer: nn.Module, rows: Tensor, seed: int) -> Tensor:
+def _start_quantizer(quantizer: Any, rows: Tensor, seed: int) -> Tensor:
     """Fit a quantizer to vectors ``[n, D]`` and return what it makes of them.
 
     It chooses by direction alone, so directions are clustered, and all entries are equally long.
@@ -177,11 +178,11 @@ def _start_quantizer(quantizer: nn.Module, rows: Tensor, seed: int) -> Tensor:
     return length * chosen @ axes.T
 
 
-def write_pretrained(weights: Path, folder: Path) -> nn.Module:
+def write_pretrained(weights: Path, folder: Path) -> Any:
     """Write a trained ``dac`` as transformers keeps models, in half precision; return the model."""
     tensors, metadata = load_weights(weights)
     values: dict[str, Any] = metadata["config"]["model"]
-    model = DacModel(DacConfig(**values))
+    model: Any = DacModel(DacConfig(**values))
     model.load_state_dict(tensors)
     model.to(HALF).save_pretrained(folder)
     return model

@@ -107,3 +107,13 @@ def test_missing_encoder_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = codec_class("amr-nb").unavailable_reason()
     assert reason is not None
     assert "lacks libnowhere" in reason
+
+
+@pytest.mark.parametrize(
+    ("codec_id", "unit_s"),
+    [("opus@12kbps", 0.02), ("amr-nb@12.2kbps", 0.02), ("g723-1@6.3kbps", 0.03)],
+)
+def test_unit_is_a_frame(codec_id, unit_s):
+    codec = create(codec_id)
+    assert codec.unit_s == pytest.approx(unit_s)
+    assert codec.num_parameters() is None

@@ -170,6 +170,13 @@ def test_features_are_kaldis_as_in_the_authors_code(family, padding, codec_of):
 
 
 @pytest.mark.parametrize("family", MODELS)
+def test_parameters_are_those_of_the_network(family, codec_of):
+    codec = codec_of(family)
+    assert codec.num_parameters() == sum(weight.numel() for weight in codec._model.parameters())
+    assert codec.unit_s >= 1 / codec.spec.frame_rate * 0.999
+
+
+@pytest.mark.parametrize("family", MODELS)
 def test_batch_of_equal_and_other_lengths_is_the_clips_alone(family, codec_of):
     codec = codec_of(family)
     rate = codec.spec.sample_rate

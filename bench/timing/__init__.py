@@ -1,0 +1,1 @@
+"""How fast codecs are, and what they cost: time, latency, memory, parameters, arithmetic."""

@@ -98,7 +98,7 @@ def finish(
     console = Console(stderr=True)
     for skipped in rows[(rows["status"] == "skipped") & (rows["n"] == 0)].itertuples():
         if isinstance(getattr(skipped, "message", None), str):
-            text = f"skipped {skipped.codec}: {skipped.message}"
+            text = " ".join(f"skipped {skipped.codec}: {skipped.message}".split())
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {options.out / 'analysis' / analysis.name}", soft_wrap=True)
     failed = rows["status"] == "failed"

@@ -21,11 +21,11 @@ from bench.analysis.subjects import (
     Row,
     Subject,
     attempted,
+    coded,
     mean_columns,
     metric_fingerprint,
     status_of,
 )
-from bench.analysis.tokens import codes_key
 from bench.errors import MeasureError, Reason
 from bench.runner import Progress
 from bench.worker import Failure, attempt
@@ -121,9 +121,7 @@ def _damage_and_score(
     draw: int,
     cache: ArrayCache,
 ) -> Arrays:
-    sent = cache.get_or(
-        codes_key(subject, heard) | {"what": "payload"}, partial(_encode, subject, heard)
-    )
+    sent = coded(subject, heard, cache)
     # not of the rate: what is hit at a low rate is hit at a higher one too, and curves are smooth
     seed = zlib.crc32(f"{heard.content_hash} {kind.name} {draw}".encode())
     payload = damaged(subject, sent, kind, rate, np.random.default_rng(seed))
@@ -138,18 +136,6 @@ def _damage_and_score(
     return {
         "values": np.array([value for value, _ in done]),
         "reasons": np.array([reason for _, reason in done], dtype="U40"),
-    }
-
-
-def _encode(subject: Subject, heard: Heard) -> Arrays:
-    wave = heard.coded_by(subject.codec)
-    encoded = subject.codec.encode(wave)
-    codes = encoded.codes if encoded.codes is not None else np.zeros((0, 0), np.int64)
-    return {
-        "payload": np.frombuffer(encoded.payload, np.uint8),
-        "codes": codes,
-        "samples": np.array(wave.shape[1]),
-        "duration_s": np.array(heard.audio.duration_s),
     }
 
 

@@ -29,8 +29,7 @@ from bench.runner import Progress, Quiet
 DEFAULT_METRICS = ("mel-dac-eval", "stoi")
 #: Measured where nothing else is asked for: with codebooks first, then what to read them against.
 TOKEN_CODECS = (
-    "semanticodec-mini@25tps", "semanticodec-mini@50tps", "semanticodec-mini@100tps",
-    "lyra@3.2kbps", "opus@12kbps",
+    "semanticodec-mini@25tps", "semanticodec-mini@100tps", "lyra@3.2kbps", "opus@12kbps",
 )  # fmt: skip
 ROBUSTNESS_CODECS = (
     "semanticodec-mini@25tps", "semanticodec-mini@100tps", "lyra@3.2kbps", "amr-nb@12.2kbps",

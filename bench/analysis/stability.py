@@ -13,8 +13,16 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.cache import ArrayCache, Arrays
-from bench.analysis.subjects import Heard, Row, Subject, attempted, mean_columns, metric_fingerprint
-from bench.analysis.tokens import codes_key, encode
+from bench.analysis.subjects import (
+    Heard,
+    Row,
+    Subject,
+    attempted,
+    coded,
+    codes_key,
+    mean_columns,
+    metric_fingerprint,
+)
 from bench.audio import Audio, Samples
 from bench.coding import to_codec
 from bench.errors import Reason
@@ -126,7 +134,7 @@ def _kept_of_clip(
     subject: Subject, heard: Heard, perturbation: Perturbation, cache: ArrayCache
 ) -> dict[str, float] | Failure:
     def compare() -> dict[str, float]:
-        before = cache.get_or(codes_key(subject, heard), lambda: encode(subject, heard))
+        before = coded(subject, heard, cache)
         after = cache.get_or(
             codes_key(subject, heard) | {"changed": str(perturbation), "version": VERSION},
             lambda: _codes(subject, _perturbed(subject, heard, perturbation)),

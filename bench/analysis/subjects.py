@@ -4,12 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from bench import metrics
+from bench.analysis.cache import ArrayCache, Arrays
 from bench.audio import Audio, Samples, quantize_24bit
 from bench.clips import Clip
 from bench.coding import from_codec, to_codec
@@ -109,6 +110,38 @@ class Heard:
         degraded = Signal(samples, self.audio.sample_rate)
         pair = Pair(self.signal, degraded, self.clip.domain, self.clip.text)
         return metrics.create(metric)(pair).value
+
+
+def coded(subject: Subject, heard: Heard, cache: ArrayCache) -> Arrays:
+    """Return what a codec makes of a clip, from the cache if it is there.
+
+    Of an anchor, whose payload is as large as the audio, nothing is kept.
+
+    Returns:
+        ``payload`` (bytes), ``codes`` ``[K, T]`` (empty where there are none), ``code_bits``
+        (without the container), ``samples`` that were encoded, ``duration_s`` of the clip.
+    """
+    if subject.info.kind == "anchor":
+        return _encode(subject, heard)
+    return cache.get_or(codes_key(subject, heard), partial(_encode, subject, heard))
+
+
+def codes_key(subject: Subject, heard: Heard) -> dict[str, str]:
+    """Return what the codes of a clip depend on."""
+    return {"what": "coded", "codec": subject.info.fingerprint, "clip": heard.content_hash}
+
+
+def _encode(subject: Subject, heard: Heard) -> Arrays:
+    wave = heard.coded_by(subject.codec)
+    encoded = subject.codec.encode(wave)
+    codes = encoded.codes if encoded.codes is not None else np.zeros((0, 0), np.int64)
+    return {
+        "payload": np.frombuffer(encoded.payload, np.uint8),
+        "codes": codes,
+        "code_bits": np.array(8 * (len(encoded.payload) - encoded.overhead_bytes)),
+        "samples": np.array(wave.shape[1]),
+        "duration_s": np.array(heard.audio.duration_s),
+    }
 
 
 def metric_fingerprint(name: str) -> str:

@@ -16,8 +16,8 @@ from itertools import combinations
 import numpy as np
 
 from bench.analysis import entropy
-from bench.analysis.cache import ArrayCache, Arrays
-from bench.analysis.subjects import Heard, Row, Subject
+from bench.analysis.cache import ArrayCache
+from bench.analysis.subjects import Heard, Row, Subject, coded
 from bench.errors import Reason
 from bench.runner import Progress
 from bench.worker import Failure, attempt
@@ -61,7 +61,7 @@ def coded_tokens(
         done = attempt(
             f"{subject.info.codec_id} on {heard.clip.id}",
             Reason.CODEC_ERROR,
-            partial(cache.get_or, codes_key(subject, heard), partial(encode, subject, heard)),
+            partial(coded, subject, heard, cache),
         )
         progress.advance(1, isinstance(done, Failure))
         if isinstance(done, Failure):
@@ -70,22 +70,6 @@ def coded_tokens(
             bits, duration = int(done["code_bits"]), float(done["duration_s"])
             found.append(CodedTokens(done["codes"], bits, duration, str(heard.clip.domain)))
     return found, failures
-
-
-def codes_key(subject: Subject, heard: Heard) -> dict[str, str]:
-    """Return what the cached codes of a clip depend on."""
-    return {"what": "codes", "codec": subject.info.fingerprint, "clip": heard.content_hash}
-
-
-def encode(subject: Subject, heard: Heard) -> Arrays:
-    """Return a clip's ``codes``, ``code_bits`` and ``duration_s``."""
-    encoded = subject.codec.encode(heard.coded_by(subject.codec))
-    codes = encoded.codes if encoded.codes is not None else np.zeros((0, 0), np.int64)
-    return {
-        "codes": codes,
-        "code_bits": np.array(8 * (len(encoded.payload) - encoded.overhead_bytes)),
-        "duration_s": np.array(heard.audio.duration_s),
-    }
 
 
 def token_rows(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.cache import ArrayCache, Arrays
-from bench.analysis.subjects import Heard, Subject
+from bench.analysis.subjects import Heard, Subject, coded
 from bench.audio import Audio
 from bench.errors import Reason, Status
 from bench.probes import logmel
@@ -55,11 +55,11 @@ def vector(subject: Subject, heard: Heard, view: View, cache: ArrayCache) -> Vec
     key = {"what": "vector", "codec": subject.info.fingerprint, "clip": heard.content_hash}
     if view.representation == "reconstruction":
         key |= {"of": "reconstruction", "seed": str(subject.seed), "log-mel": logmel.VERSION}
-        make = partial(_reconstruction, subject, heard)
+        make = partial(_reconstruction, subject, heard, cache)
         name = "reconstruction"
     else:  # one encoding gives all streams
         key |= {"of": "codes"}
-        make = partial(_inside, subject, heard)
+        make = partial(_inside, subject, heard, cache)
         name = view.stream or view.representation
     found = attempt(
         f"{subject.info.codec_id}: {view.representation} of {heard.clip.id}",
@@ -89,23 +89,20 @@ def original(heard: Heard, cache: ArrayCache) -> Vector | Failure:
     return found if isinstance(found, Failure) else found["log-mel"]
 
 
-def _reconstruction(subject: Subject, heard: Heard) -> Arrays:
-    codec = subject.codec
-    wave = heard.coded_by(codec)
+def _reconstruction(subject: Subject, heard: Heard, cache: ArrayCache) -> Arrays:
+    sent = coded(subject, heard, cache)
     seed = subject.decoder_seed(heard.content_hash)
-    decoded = codec.decode(codec.encode(wave).payload, seed=seed)
-    restored = heard.restored(codec, decoded, wave.shape[1])
+    decoded = subject.codec.decode(sent["payload"].tobytes(), seed=seed)
+    restored = heard.restored(subject.codec, decoded, int(sent["samples"]))
     return {"reconstruction": logmel.log_mel_statistics(Audio(restored, heard.audio.sample_rate))}
 
 
-def _inside(subject: Subject, heard: Heard) -> Arrays:
+def _inside(subject: Subject, heard: Heard, cache: ArrayCache) -> Arrays:
     """Return the time average of every stream, and of the features where there are any."""
     codec = subject.codec
-    wave = heard.coded_by(codec)
-    codes = codec.encode(wave).codes
-    assert codes is not None, "asked only of codecs with embeddings"
+    codes = coded(subject, heard, cache)["codes"]
     found = {name: codec.embed(codes, name).mean(axis=1) for name in codec.embed_streams}
-    features = codec.features(wave)
+    features = codec.features(heard.coded_by(codec))
     if features is not None:
         found["features"] = features.mean(axis=1)
     return {name: mean.astype(np.float32) for name, mean in found.items()}

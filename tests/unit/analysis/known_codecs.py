@@ -41,7 +41,7 @@ class Steps(Codec):
         frames = np.pad(wave[0], (0, -wave.shape[1] % FRAME)).reshape(-1, FRAME)
         level = 20 * np.log10(np.sqrt((frames**2).mean(1)) + 1e-4)
         crossings = (np.diff(np.signbit(frames), axis=1) != 0).sum(1)
-        return np.stack([level / 3 + 20, crossings / 2]).astype(np.float32)
+        return np.stack([level / 3 + 14, crossings / 2]).astype(np.float32)
 
     def encode(self, wave):
         self.encodings.append(type(self).__name__)
@@ -59,7 +59,7 @@ class Steps(Codec):
 
     def decode(self, payload, *, seed=0):
         codes, samples = self._unpack(payload)
-        level = 10 ** ((codes[0] - 20.0) * 3 / 20) * np.sqrt(2)
+        level = 10 ** ((codes[0] - 14.0) * 3 / 20) * np.sqrt(2)
         turns = np.repeat(codes[1] * 2 / FRAME / 2, FRAME).cumsum()
         wave = np.repeat(level, FRAME) * np.sin(2 * np.pi * turns)
         return wave[None, :samples].astype(np.float32)

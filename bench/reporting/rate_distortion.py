@@ -26,7 +26,7 @@ SUMMARY = (
 )
 FIGURE_NOTE = (
     "The figures show the BD-rate of each row's codec against each column's, for the first metric "
-    "of the domain; a dash stands where no quality is reached by both."
+    "of the domain; a dash stands where there is none, and the table says why."
 )
 #: Percent beyond which colours do not tell values apart.
 STRONGEST = 900.0

@@ -17,6 +17,7 @@ counted.
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -135,7 +136,7 @@ def measure(task: SpeedTask) -> Cost:
     base_memory = peak_memory_mb()
     codec = create(task.codec_id, device=task.device)
     codec.warm_up()
-    _set_threads(codec, task.threads)
+    _set_threads(task.threads)
     rate = codec.spec.sample_rate or task.sample_rate
     wave = _at_rate(codec, task, rate)
     encode, decode = _round_trips(codec, wave, task)
@@ -163,9 +164,9 @@ def measure(task: SpeedTask) -> Cost:
     )
 
 
-def _set_threads(codec: Codec, threads: int) -> None:
-    """Hold torch to its threads, where a codec uses it (importing it costs 200 MB otherwise)."""
-    if codec.spec.kind == "neural":
+def _set_threads(threads: int) -> None:
+    """Hold torch to its threads, where the codec has loaded it (it costs 200 MB otherwise)."""
+    if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(threads)
@@ -196,8 +197,8 @@ def _latency(codec: Codec, wave: Samples, rate: int, task: SpeedTask) -> Passes:
             Reason.NO_CODING_UNIT, "the codec does not say how much it codes at a time (unit_s)"
         )
     samples = max(1, round(codec.unit_s * rate))
-    unit = np.resize(wave, (wave.shape[0], samples)) if wave.shape[1] < samples else wave
-    unit = np.ascontiguousarray(unit[:, :samples])
+    copies = -(-samples // wave.shape[1])
+    unit = np.ascontiguousarray(np.tile(wave, copies)[:, :samples])
     watches = []
     for _ in range(WARM_UPS + task.repeats):
         with _stopwatch(task.device) as watch:

@@ -85,6 +85,7 @@ def measure_speed(
             f"speed takes seconds above 0 and at least 1 repeat and thread, "
             f"got {seconds:g} s, {repeats} and {threads}"
         )
+    _check_devices(devices)
     samples = _fitted(audio, seconds)
     found: list[Cost] = []
     with TemporaryDirectory() as scratch:
@@ -97,6 +98,16 @@ def measure_speed(
                 with closing(LocalPool(1, file, Limits(timeout_s, threads=threads))) as pool:
                     run_tasks([task], lambda _, cost: found.append(cost), pool)
     return found
+
+
+def _check_devices(devices: Sequence[str]) -> None:
+    if any(device.startswith("cuda") for device in devices):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(
+                f"no CUDA device here (torch {torch.__version__}); measure on --devices cpu"
+            )
 
 
 def _fitted(audio: Audio, seconds: float) -> Any:

@@ -190,7 +190,17 @@ def test_lists(what, capsys):
 def test_help_names_every_command():
     command = [sys.executable, ROOT / "run_bench.py", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in ("run", "score", "report", "compare", "baseline", "list", "doctor", "fetch"):
+    for name in (
+        "run",
+        "score",
+        "report",
+        "compare",
+        "bd",
+        "speed",
+        "listening",
+        "baseline",
+        "list",
+    ):
         assert f"\n    {name} " in text
 
 

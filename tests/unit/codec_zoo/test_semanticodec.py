@@ -52,6 +52,13 @@ def test_conformance(checkpoint):
         assert checks[name].status == "passed", checks[name]
 
 
+def test_unit_is_a_window_and_all_weights_are_counted(checkpoint):
+    codec = create(f"semanticodec:path={checkpoint}")
+    model = codec._codec.model
+    assert codec.unit_s == model.config.window_samples / 16000
+    assert codec.num_parameters() == sum(weight.numel() for weight in model.parameters())
+
+
 def test_payload_counts_the_packed_tokens(checkpoint):
     codec = create(f"semanticodec:path={checkpoint},steps=2")
     wave = np.random.default_rng(0).normal(0, 0.1, (1, 48000)).astype(np.float32)

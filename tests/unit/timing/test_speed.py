@@ -114,6 +114,15 @@ def test_options_are_checked(options):
         measure_speed(["timed_codecs:Pcm"], Audio(np.zeros((1, 9), np.float32), RATE), **options)
 
 
+def test_a_device_that_is_not_there():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is one here")
+    audio = Audio(np.zeros((1, 9), np.float32), RATE)
+    with pytest.raises(UsageError, match="no CUDA device here"):
+        measure_speed(["timed_codecs:Pcm"], audio, devices=["cuda"])
+
+
 # --- tables ---------------------------------------------------------------------------------------
 
 MACHINE = {"processor": "P", "cores": 4, "memory_gb": 8.0}

@@ -147,6 +147,8 @@ def _readable_errors(archive: Path) -> Iterator[None]:
         EOFError,
         NotImplementedError,  # a packing method that zipfile does not know
         UnicodeError,
+        TypeError,  # tarfile, of a gzip header that ends early
+        IndexError,  # zipfile, of a name without letters
         ValueError,
     ) as error:
         raise DatasetError(

@@ -176,7 +176,7 @@ class Manifest:
         for line, row in self._rows(table):
             try:
                 clips.append(self._clip(table.parent, dataset, domain, row))
-            except (DatasetError, ValueError) as error:
+            except (DatasetError, ValueError, OverflowError) as error:
                 problems.append(f"line {line}: {error}")
             if len(problems) == MAX_BAD_ROWS:
                 break

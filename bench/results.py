@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, Reason, Status, one_line
+from bench.schema import build
 from bench.store import FILE_NAME, CodingKey, Store
 
 #: Columns of the tidy table: one row per (codec point, clip, metric).
@@ -57,6 +58,10 @@ class MetricInfo:
     params: Mapping[str, Any] = field(default_factory=dict)
     requires_text: bool = False
     unavailable_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.bounds) != 2:
+            raise ValueError(f"metric {self.name}: expected two bounds, got {len(self.bounds)}")
 
     @property
     def arrow(self) -> str:
@@ -114,6 +119,25 @@ class CodecInfo:
 
 
 @dataclass(frozen=True)
+class ClipInfo:
+    """What the clip table holds of each clip; see :class:`bench.clips.Clip`."""
+
+    dataset: str
+    clip: str
+    domain: str
+    path: str
+    clip_hash: str
+    start_s: float | None = None
+    segment_s: float | None = None
+    text: str | None = None
+    label: str | None = None
+    speaker: str | None = None
+
+
+_CLIP_KEYS = {field.name for field in fields(ClipInfo)}
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything one run measured.
 
@@ -146,7 +170,7 @@ class Results:
         try:
             with store.explained():
                 return cls._read(store)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except _DAMAGED as error:
             problem = one_line(f"{type(error).__name__}: {error}", 200)
             raise BenchError(f"{store.path} does not hold what a run writes ({problem})") from error
         finally:
@@ -155,18 +179,22 @@ class Results:
     @classmethod
     def _read(cls, store: Store) -> "Results":
         plan, manifest = store.latest_plan()
-        metrics = [MetricInfo(**_tupled(info)) for info in plan["metrics"]]
+        where = str(store.path)
+        metrics = [build(MetricInfo, info, f"{where}: metric") for info in plan["metrics"]]
         if plan["source"] == "codecs":
             metrics += CODING_METRICS
+        codecs = [
+            build(CodecInfo, {k: v for k, v in info.items() if k != "seed"}, f"{where}: codec")
+            for info in plan["codecs"]
+        ]
+        for clip in plan["clips"]:
+            build(ClipInfo, {k: clip[k] for k in _CLIP_KEYS & clip.keys()}, f"{where}: clip")
         return cls(
             rows=_rows(store, plan, metrics),
             metrics={info.name: info for info in metrics},
-            codecs={
-                info["codec_id"]: CodecInfo(**{k: v for k, v in info.items() if k != "seed"})
-                for info in plan["codecs"]
-            },
+            codecs={info.codec_id: info for info in codecs},
             clips=_clips(store, plan),
-            manifest=manifest,
+            manifest=dict(manifest),
             folder=store.folder,
         )
 
@@ -221,15 +249,12 @@ def details(rows: pd.DataFrame, key: str) -> pd.Series:
 
 # --- from the store to tidy rows -------------------------------------------------------------
 
+#: What reading something else than a run can raise.
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _KEY = ["codec_fingerprint", "clip_hash", "seed"]
 _SCORE_TEXTS = ("status", "reason", "message", "detail")
 _SCORE = ("metric_fingerprint", "value", *_SCORE_TEXTS)
 _ROWS_AT_ONCE = 20_000
-
-
-def _tupled(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo what JSON made of tuples."""
-    return dict(info) | {"bounds": tuple(info["bounds"]), "domains": tuple(info["domains"])}
 
 
 def _rows(store: Store, plan: Mapping[str, Any], metrics: list[MetricInfo]) -> pd.DataFrame:

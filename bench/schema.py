@@ -135,6 +135,8 @@ def _mapping(content: object, where: str) -> dict[str, Any]:
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     origin = get_origin(hint)
+    if hint is Any:
+        return value
     if origin in (Union, types.UnionType):
         inner = [arm for arm in get_args(hint) if arm is not type(None)]
         return None if value is None else _convert(inner[0], value, where)
@@ -167,7 +169,10 @@ def _plain(hint: type, value: object, where: str) -> Any:
     is_bool = isinstance(value, bool)
     if is_bool != (hint is bool) or not isinstance(value, accepted):
         raise _mismatch(_PLAIN[hint], value, where)
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError as error:  # a whole number beyond all floats
+        raise _mismatch(_PLAIN[hint], value, where) from error
 
 
 def _enum(hint: type[Enum], value: object, where: str) -> Enum:

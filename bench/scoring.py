@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.audio import AUDIO_SUFFIXES, Domain
 from bench.clips import Clip
 from bench.datasets import folder_dataset
-from bench.errors import DatasetError, Reason, Status, UsageError
+from bench.errors import DatasetError, Reason, Status, UsageError, one_line
 from bench.manifest import describe_environment
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, metric_info
 from bench.results import CodecInfo, Results
@@ -130,9 +130,10 @@ def read_transcripts(path: Path) -> dict[str, str]:
         else:
             rows = [json.loads(line) for line in lines if line.strip()]
         return {_clip_name(row): str(row["text"]) for row in rows}
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error, RecursionError) as error:
         raise DatasetError(
-            f"{path} is not a list of transcripts: {error!r}; expected columns clip and text"
+            f"{path} is not a list of transcripts: {one_line(repr(error), 200)}; "
+            "expected columns clip and text"
         ) from error
 
 

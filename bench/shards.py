@@ -131,8 +131,13 @@ def merge(places: Sequence[str], out: Path) -> tuple[int, int]:
     if (out / FILE_NAME).exists():
         raise UsageError(f"{out} holds a run already; choose another --out")
     shards = [open_shard(place) for place in places]
-    plan = _joined_plan(shards)
-    manifest = dict(shards[0].manifest) | {"shards": [dict(shard.manifest) for shard in shards]}
+    try:
+        plan = _joined_plan(shards)
+        manifest = dict(shards[0].manifest) | {"shards": [dict(shard.manifest) for shard in shards]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BenchError(
+            f"the plan of a shard is damaged ({one_line(repr(error), 200)})"
+        ) from error
     with folder_lock(out):
         store = Store(out, create=True)
         try:

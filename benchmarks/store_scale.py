@@ -1,4 +1,4 @@
-"""Time a store of a million rows: insert, resume, read, summarise, publish; and their memory.
+"""Time a store of a million rows: insert, resume, read, summarise, publish; and its memory.
 
     python benchmarks/store_scale.py [--rows 1000000] [--folder DIR] [--report]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import UsageError, unknown_name
+from bench.errors import UsageError, one_line, unknown_name
 from bench.results import Results
 from bench.stats.cells import check_fingerprints, observations
 
@@ -141,8 +141,8 @@ def load_baseline(path: Path) -> Baseline:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read baseline {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"baseline {path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"baseline {path} is not JSON: {one_line(error, 200)}") from error
     version = document.get("schema") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise UsageError(
@@ -150,8 +150,9 @@ def load_baseline(path: Path) -> Baseline:
         )
     try:
         return _from_json(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"baseline {path} is damaged ({error!r}); save it again") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        problem = one_line(repr(error), 200)
+        raise UsageError(f"baseline {path} is damaged ({problem}); save it again") from error
 
 
 def clip_values(rows: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ ALLOWED = {
     "bench.audio": ("bench.errors",),
     "bench.errors": (),
     "bench.store": ("bench.errors",),
-    "bench.results": ("bench.errors", "bench.store", "bench.stats"),
+    "bench.results": ("bench.errors", "bench.schema", "bench.store", "bench.stats"),
     "bench.clips": ("bench.audio", "bench.errors"),
     "bench.schema": ("bench.errors",),
     "bench.archives": ("bench.errors",),

@@ -70,8 +70,8 @@ class Execution:
     batch_guidance: bool = True  # conditional and unconditional prediction in one call
     cache_keys: bool = True  # project the condition once per window, not at every step
     encoder_dtype: str = "float32"  # other types change some tokens
-    channels_last: bool = True  # memory layout of the UNet
-    fast_convolutions: bool = True  # `fastconv.py`, on CPUs in float32
+    channels_last: bool = True  # memory layout of UNet and VAE
+    fast_layers: bool = True  # `layers.py`, on CPUs
 
     def __post_init__(self) -> None:
         if min(self.windows_per_call, self.encoder_windows, self.waveform_windows) < 1:
@@ -83,7 +83,7 @@ SEQUENTIAL = Execution(
     batch_guidance=False,
     cache_keys=False,
     channels_last=False,
-    fast_convolutions=False,
+    fast_layers=False,
 )
 """The released code's way: one thing after the other, nothing kept."""
 

@@ -405,7 +405,7 @@ class SemantiCodec:
 
     def _inference(self, dtype_name: str) -> AbstractContextManager[Any]:
         """Return a context without gradients, with autocast if a smaller type is wanted."""
-        dtype = autocast_dtype(dtype_name)
+        dtype = autocast_dtype(dtype_name, self.model.device)
         stack = ExitStack()
         stack.enter_context(torch.inference_mode())
         if dtype is not None:

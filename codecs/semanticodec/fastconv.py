@@ -104,7 +104,7 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1) -> Tensor
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve ``[B, C, H, W]`` with a 3 x 3 kernel, padding 1."""
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     algorithm = winograd()
     rows, columns = -(-height // 4), -(-width // 4)
     pads = (0, 0, 1, columns * 4 - width + 1, 1, rows * 4 - height + 1)

@@ -17,13 +17,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec import fastconv
+
+Module = TypeVar("Module", bound=nn.Module)
 
 # where the algorithms of fastconv.py were measured to win over direct sums in float32
 MIN_PRODUCTS_1D = 704  # taps times channels
@@ -73,11 +75,11 @@ def _cast(x: Tensor, *parameters: Tensor | None) -> list[Any]:
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """Return ``x @ weight.T + bias`` by oneDNN, on request with an exact GELU after it."""
     x, weight, bias = _cast(x, weight, bias)
-    after = ("gelu", [], "none") if gelu else ("none", [], "")
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *after)
+    after, form = ("gelu", "none") if gelu else ("none", "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], form)
 
 
-def prepared(module: nn.Module) -> nn.Module:
+def prepared(module: Module) -> Module:
     """Return a copy for many calls: it shares the weights, and keeps what layers make of them.
 
     Otherwise every call converts weights to the working type and to oneDNN's order of them.
@@ -168,7 +170,9 @@ class ConvTranspose1d(nn.ConvTranspose1d, CheapLayer):
         if not (self.fast and is_possible(x)):
             return super().forward(x, output_size)
         assert self.bias is not None
-        return conv_transpose1d_rows(x, self.weight, self.bias, self.stride[0], self.padding[0])
+        return conv_transpose1d_rows(
+            x, self.weight, self.bias, self.stride[0], int(self.padding[0])
+        )
 
 
 class Conv2d(nn.Conv2d, CheapLayer):

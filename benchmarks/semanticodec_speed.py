@@ -205,12 +205,10 @@ class Bench:
         context = model.condition(codes.to(device))
         always = replace(setting.decode, guidance_interval=None)
         never = replace(always, guidance_scale=1.0)
-        denoisers: list[GuidedDenoiser] = []
-        make = GuidedDenoiser
-        prepare = self.clock.once(
-            lambda: denoisers.append(make(model, context, always, setting.execution))
-        )
-        denoisers.append(make(model, context, never, setting.execution))
+        denoisers = [
+            GuidedDenoiser(model, context, decode, setting.execution) for decode in (always, never)
+        ]
+        prepare = best(lambda: denoisers[0]._prepare(context, slice(0, 1)))
         level = make_ladder(model.alpha_bars, 50, "trailing")[25]
         x = torch.randn(1, *config.latent_shape, device=device)
         for denoise in denoisers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,8 +58,12 @@ class GuidedDenoiser:
         conditional = self.unet.project_context(own)
         if self.settings.guidance_scale == 1.0:
             return _Batch(windows, own, conditional)
-        unconditional = self.unet.project_context(self.empty)
-        return _Batch(windows, own, _pair(conditional, unconditional))
+        return _Batch(windows, own, _pair(conditional, self._empty_keys))
+
+    @cached_property
+    def _empty_keys(self) -> list[KeyValue]:
+        """The keys without a condition, the same for every window."""
+        return self.unet.project_context(self.empty)
 
     def __call__(self, x: Tensor, level: NoiseLevel) -> Tensor:
         """Return the velocity of ``x`` ``[W, channels, time, frequency]``, float32."""

@@ -19,7 +19,7 @@ from semanticodec import (
 from semanticodec.settings import PRESETS, SEQUENTIAL, autocast_dtype
 
 WINDOW = 20480  # samples of the small model's window
-DISTANCE_DB = 20  # of a bfloat16 decoding from the float32 one
+DISTANCE_DB = 28  # of a bfloat16 decoding below the float32 one; 34.5 was measured
 
 
 @pytest.mark.parametrize("length", [1, 159, 2560, 2561, WINDOW, WINDOW + 1, 3 * WINDOW, 65001])

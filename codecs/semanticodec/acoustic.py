@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import AcousticConfig
+from semanticodec.layers import CheapLayer, Linear, product, working_dtype
 from semanticodec.semantic import nearest
 
 MASK_VALUE = -1.0  # stands in all channels of positions that hold only padding
@@ -42,7 +43,8 @@ def _run_direction(projected: Tensor, recurrence: Recurrence, reverse: bool) -> 
     """Run one LSTM direction (gates in torch's order: input, forget, cell, output).
 
     Args:
-        projected: ``[T, B, 4H]``, the input's share of the gates with both biases.
+        projected: ``[T, B, 4H]``, the input's share of the gates with both biases; the state of
+            the cells is float32 whatever its type.
         recurrence: Adds the hidden state's share.
         reverse: Whether time runs backwards.
 
@@ -51,20 +53,20 @@ def _run_direction(projected: Tensor, recurrence: Recurrence, reverse: bool) -> 
     """
     steps, batch, width = projected.shape
     hidden = projected.new_zeros(batch, width // 4)
-    cell = hidden.clone()
+    cell = torch.zeros_like(hidden, dtype=torch.float32)
     outputs = projected.new_empty(steps, batch, width // 4)
     for step in reversed(range(steps)) if reverse else range(steps):
-        i, f, g, o = recurrence(hidden, projected[step]).chunk(4, 1)
+        i, f, g, o = recurrence(hidden, projected[step]).float().chunk(4, 1)
         cell = cell.mul_(f.sigmoid()).addcmul_(i.sigmoid(), g.tanh())
         hidden = torch.mul(o.sigmoid(), cell.tanh(), out=outputs[step])
     return outputs
 
 
-class BiLSTM(nn.LSTM):
+class BiLSTM(nn.LSTM, CheapLayer):
     """Bidirectional LSTM, batch first, zero initial state; faster than torch's on a CPU.
 
     Its cost is reading the recurrent weights at every step, so windows that run together are
-    nearly free. Training, half precision and accelerators use torch's own implementation.
+    nearly free. Training and accelerators use torch's own implementation.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int) -> None:
@@ -72,7 +74,7 @@ class BiLSTM(nn.LSTM):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return hidden states ``[B, T, 2H]`` (forward direction first) of ``[B, T, input]``."""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        if not self.is_fast(x):
             return self(x)[0]
         steps = x.transpose(0, 1)
         for layer in range(self.num_layers):
@@ -86,9 +88,12 @@ class BiLSTM(nn.LSTM):
             getattr(self, f"{name}_{suffix}")
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        projected = F.linear(steps, weight_ih, bias_ih + bias_hh)
+        bias = bias_ih + bias_hh
+        # window by window, so that the sums of one do not depend on how many there are
+        rows = [product(row, weight_ih, bias) for row in steps.unbind(1)]
         # packed afresh for each call: 20 ms, and no second copy of the weights stays in memory
-        return _run_direction(projected, _packed_recurrence(weight_hh), reverse)
+        recurrence = _packed_recurrence(weight_hh.to(working_dtype(steps)))
+        return _run_direction(torch.stack(rows, 1), recurrence, reverse)
 
 
 class AcousticEncoder(nn.Module):
@@ -99,7 +104,7 @@ class AcousticEncoder(nn.Module):
     def __init__(self, config: AcousticConfig, width: int) -> None:
         super().__init__()
         self.lstm = BiLSTM(2 * width, 2 * width, config.num_layers)
-        self.out = nn.Linear(4 * width, width, bias=False)
+        self.out = Linear(4 * width, width, bias=False)
         self.register_buffer("codebook", torch.zeros(config.codebook_size, width))
 
     def latents(self, features: Tensor, semantic: Tensor, num_valid: Tensor) -> Tensor:

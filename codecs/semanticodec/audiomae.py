@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import AudioMAEConfig
+from semanticodec.layers import Linear, attention
 
 
 class Attention(nn.Module):
@@ -19,14 +20,14 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, L, width]`` to the same shape."""
         heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind(0)  # [B, heads, L, head width]
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attention(query, key, value)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -38,13 +39,13 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
         self.attention = Attention(config.width, config.num_heads)
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
-        self.up = nn.Linear(config.width, config.mlp_width)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.up = Linear(config.width, config.mlp_width)
+        self.down = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, L, width]`` to the same shape."""
         x = x + self.attention(self.norm1(x))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(self.up.gelu(self.norm2(x)))
 
 
 def sincos_position_table(config: AudioMAEConfig) -> Tensor:

@@ -22,9 +22,9 @@ from semanticodec.checkpoint import codebook_hash
 from semanticodec.config import SemantiCodecConfig
 from semanticodec.decoding import DecodeItem, Decoder
 from semanticodec.errors import TokenError
-from semanticodec.fastconv import set_fast
 from semanticodec.hub import load_model
 from semanticodec.identity import Codes, Identity
+from semanticodec.layers import set_fast
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import DecodeSettings, Execution, autocast_dtype, preset
 from semanticodec.tokens import Tokens
@@ -115,8 +115,9 @@ class SemantiCodec:
         """Move everything, codebooks included, to a device."""
         self.model.to(device)
         layout = torch.channels_last if self.execution.channels_last else torch.contiguous_format
-        self.model.unet.to(memory_format=layout)  # type: ignore[call-overload]
-        set_fast(self.model, self.execution.fast_convolutions)
+        for part in (self.model.unet, self.model.vae):
+            part.to(memory_format=layout)  # type: ignore[call-overload]
+        set_fast(self.model, self.execution.fast_layers)
         return self
 
     @property
@@ -404,7 +405,7 @@ class SemantiCodec:
 
     def _inference(self, dtype_name: str) -> AbstractContextManager[Any]:
         """Return a context without gradients, with autocast if a smaller type is wanted."""
-        dtype = autocast_dtype(dtype_name)
+        dtype = autocast_dtype(dtype_name, self.model.device)
         stack = ExitStack()
         stack.enter_context(torch.inference_mode())
         if dtype is not None:

@@ -55,7 +55,7 @@ def encode_windows(
     model: SemantiCodecModel, windows: Iterable[Tensor], execution: Execution
 ) -> Iterator[Tensor]:
     """Yield tokens ``[T, 2]`` of mel windows, several at a time: the LSTM likes company."""
-    dtype = autocast_dtype(execution.encoder_dtype)
+    dtype = autocast_dtype(execution.encoder_dtype, model.device)
     iterator = iter(windows)
     while batch := list(islice(iterator, execution.encoder_windows)):
         with (

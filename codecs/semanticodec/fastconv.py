@@ -11,7 +11,8 @@ becomes one matrix product per point. Two families are used:
   outputs of an 11-tap kernel in place of 242.
 
 Both are well conditioned: errors stay within a few times those of the direct sum. Kernels are
-transformed anew in each call: that costs little, and stored ones would need a gigabyte.
+transformed anew in each call: that costs little, and stored ones would need a gigabyte. Channels
+lie last in memory, so that patches are cut out in long rows.
 """
 
 from __future__ import annotations
@@ -21,16 +22,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 TILE = 32  # samples per tile in one dimension
-# where the fast form was measured to win; elsewhere the transforms cost more than they save
-MIN_TAPS = 7
-MIN_CHANNELS_1D = 64
-MIN_CHANNELS_2D = 128
-MIN_POSITIONS_2D = 4096
-_BLOCK_ELEMENTS = 1 << 22  # of transformed input at a time: 16 MB, reused by the allocator
+_BLOCK_ROWS = 4096  # of transformed input at a time: what the caches hold
 
 
 @dataclass(frozen=True)
@@ -84,101 +80,57 @@ def winograd() -> Bilinear:
     return Bilinear(*(torch.from_numpy(part).float() for part in parts))
 
 
-class Conv1d(nn.Conv1d):
-    """A convolution that keeps the length, in the fast form where ``fast`` is set and it pays."""
-
-    fast = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, N]`` to ``[B, Co, N]``."""
-        large = min(self.weight.shape[:2]) >= MIN_CHANNELS_1D and self.weight.shape[2] >= MIN_TAPS
-        if self.fast and large and _is_possible(x):
-            assert self.bias is not None
-            return conv1d(x, self.weight, self.bias, self.dilation[0])
-        return super().forward(x)
-
-
-class Conv2d(nn.Conv2d):
-    """A 3 x 3 convolution with padding 1, in the fast form where ``fast`` is set and it pays."""
-
-    fast = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, H, W]`` to ``[B, Co, H, W]``."""
-        large = min(self.weight.shape[:2]) >= MIN_CHANNELS_2D
-        if self.fast and large and x[0, 0].numel() >= MIN_POSITIONS_2D and _is_possible(x):
-            assert self.bias is not None
-            return conv2d(x, self.weight, self.bias)
-        return super().forward(x)
-
-
-def set_fast(module: nn.Module, fast: bool) -> None:
-    """Allow or forbid the fast form in all convolutions of a module."""
-    for part in module.modules():
-        if isinstance(part, (Conv1d, Conv2d)):
-            part.fast = fast
-
-
-def _is_possible(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-    )
-
-
 def conv1d(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1) -> Tensor:
     """Convolve ``[B, C, N]`` with an odd kernel ``[Co, C, taps]``, keeping the length."""
     batch, channels, length = x.shape
-    taps = weight.shape[2]
+    outputs, _, taps = weight.shape
     algorithm = fourier(taps)
     step = TILE - taps + 1
     tiles = -(-length // (step * dilation))
     before = (taps - 1) // 2 * dilation
     total = (tiles * step + taps - 1) * dilation
-    padded = F.pad(x, (before, total - before - length))
-    # samples of one phase of the dilation are neighbours: [B, C, tiles, phases, TILE]
-    patches = padded.view(batch, channels, -1, dilation).unfold(2, TILE, step)
+    padded = F.pad(x.transpose(1, 2), (0, 0, before, total - before - length)).contiguous()
+    # samples of one phase of the dilation are neighbours: [B, tiles, phases, C, TILE]
+    patches = padded.view(batch, -1, dilation, channels).unfold(1, TILE, step)
     kernel = _transform_kernel(algorithm, weight)
-    y = x.new_empty(batch, weight.shape[0], tiles, step, dilation)
-    block = max(1, _BLOCK_ELEMENTS // (len(kernel) * channels * batch * dilation))
+    y = x.new_empty(batch, tiles, step, dilation, outputs)
+    block = max(1, _BLOCK_ROWS // (len(kernel) * batch * dilation))
     for start in range(0, tiles, block):
-        part = patches[:, :, start : start + block]
-        result = _multiply(algorithm, kernel, part.permute(4, 1, 0, 2, 3))
-        y[:, :, start : start + block] = result.permute(2, 1, 3, 0, 4)
-    y = y.view(batch, weight.shape[0], -1)[..., :length]
-    return y + bias[:, None]
+        part = patches[:, start : start + block]
+        result = _multiply(algorithm, kernel, part.permute(4, 0, 1, 2, 3))
+        y[:, start : start + block] = result.permute(1, 2, 0, 3, 4)
+    return y.view(batch, -1, outputs)[:, :length].add_(bias).transpose(1, 2)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve ``[B, C, H, W]`` with a 3 x 3 kernel, padding 1."""
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     algorithm = winograd()
     rows, columns = -(-height // 4), -(-width // 4)
-    padded = F.pad(x, (1, columns * 4 - width + 1, 1, rows * 4 - height + 1))
-    patches = padded.unfold(2, 6, 4).unfold(3, 6, 4)  # [B, C, rows, columns, 6, 6]
+    pads = (0, 0, 1, columns * 4 - width + 1, 1, rows * 4 - height + 1)
+    padded = F.pad(x.permute(0, 2, 3, 1), pads).contiguous()
+    patches = padded.unfold(1, 6, 4).unfold(2, 6, 4)  # [B, rows, columns, C, 6, 6]
     kernel = _transform_kernel(algorithm, weight)
-    y = x.new_empty(batch, weight.shape[0], rows, 4, columns, 4)
-    block = max(1, _BLOCK_ELEMENTS // (len(kernel) * channels * batch * columns))
+    y = x.new_empty(batch, rows, 4, columns, 4, len(weight))
+    block = max(1, _BLOCK_ROWS // (len(kernel) * batch * columns))
     for start in range(0, rows, block):
-        part = patches[:, :, start : start + block]
-        result = _multiply(algorithm, kernel, part.permute(4, 5, 1, 0, 2, 3).flatten(0, 1))
-        shaped = result.view(4, 4, *result.shape[1:])  # [4, 4, Co, B, rows, columns]
-        y[:, :, start : start + block] = shaped.permute(3, 2, 4, 0, 5, 1)
-    y = y.view(batch, weight.shape[0], rows * 4, columns * 4)[:, :, :height, :width]
-    return y + bias[:, None, None]
+        part = patches[:, start : start + block]
+        result = _multiply(algorithm, kernel, part.permute(4, 5, 0, 1, 2, 3).flatten(0, 1))
+        shaped = result.view(4, 4, *result.shape[1:])  # [4, 4, B, rows, columns, Co]
+        y[:, start : start + block] = shaped.permute(2, 3, 0, 4, 1, 5)
+    y = y.view(batch, rows * 4, columns * 4, -1)[:, :height, :width]
+    return y.add_(bias).permute(0, 3, 1, 2)
 
 
 def _transform_kernel(algorithm: Bilinear, weight: Tensor) -> Tensor:
-    """Return ``[P, Co, C]``."""
-    taps = weight.flatten(2).permute(2, 0, 1)
+    """Return ``[P, C, Co]``."""
+    taps = weight.flatten(2).permute(2, 1, 0)
     return (algorithm.kernel @ taps.flatten(1)).view(-1, *taps.shape[1:])
 
 
 def _multiply(algorithm: Bilinear, kernel: Tensor, patches: Tensor) -> Tensor:
-    """Return outputs ``[m, Co, ...]`` of patches ``[tile, C, ...]``."""
-    tile, channels, *rest = patches.shape
-    spectrum = (algorithm.inputs @ patches.reshape(tile, -1)).view(len(kernel), channels, -1)
-    product = torch.bmm(kernel, spectrum)
-    return (algorithm.outputs @ product.flatten(1)).view(-1, kernel.shape[1], *rest)
+    """Return outputs ``[m, ..., Co]`` of patches ``[tile, ..., C]``."""
+    tile, *rest, channels = patches.shape
+    spectrum = (algorithm.inputs @ patches.reshape(tile, -1)).view(len(kernel), -1, channels)
+    product = torch.bmm(spectrum, kernel)
+    return (algorithm.outputs @ product.flatten(1)).view(-1, *rest, kernel.shape[2])

@@ -84,6 +84,12 @@ class SemantiCodecModel(nn.Module):
         patches = self.audiomae(features)
         return stack_patches(patches, self.config.audiomae.grid, self.config.semantic)
 
+    def _represent_each(self, features: Tensor) -> Tensor:
+        """Represent windows one by one where a batch gains nothing and moves the last bits."""
+        if self.device.type != "cpu":
+            return self.represent(features)
+        return torch.cat([self.represent(window) for window in features.split(1)])
+
     def valid_positions(self, features: Tensor) -> Tensor:
         """Return ``[B]``: positions before the padding of a window, rounded up."""
         frames = features.shape[1]
@@ -91,7 +97,7 @@ class SemantiCodecModel(nn.Module):
 
     def tokenize(self, features: Tensor) -> Tensor:
         """Return tokens ``[B, T, 2]``, ``(semantic, acoustic)``, of mel windows."""
-        represented = self.represent(features)
+        represented = self._represent_each(features)
         with torch.autocast(self.device.type, enabled=False):
             semantic = self.semantic.encode(represented.float())
             centroids = self.semantic.decode(semantic)

@@ -10,17 +10,33 @@ import torch
 from semanticodec.diffusion.sampler import SAMPLERS
 from semanticodec.diffusion.schedule import SPACINGS
 
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-def autocast_dtype(name: str) -> torch.dtype | None:
-    """Return the autocast type of a name; None for float32.
+
+def autocast_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype | None:
+    """Return the autocast type of a name on a device; None for float32.
 
     Raises:
         ValueError: If the name is unknown.
     """
+    if name == "auto":
+        return torch.bfloat16 if has_bfloat16(device) else None
     try:
-        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+        return _DTYPES[name]
     except KeyError:
-        raise ValueError(f"unknown dtype {name!r}; known: float32, bfloat16, float16") from None
+        raise ValueError(f"unknown dtype {name!r}; known: auto, {', '.join(_DTYPES)}") from None
+
+
+def has_bfloat16(device: torch.device | str) -> bool:
+    """Tell whether a device has instructions for bfloat16, and so is faster with it."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    # torch emulates the type where they are missing, slowly
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in questions)
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,9 @@ class DecodeSettings:
     guidance_interval: tuple[float, float] | None = None  # sigma/alpha, both included; None: always
     guidance_rescale: float = 0.0  # in [0, 1]
     joint_windows: int = 8  # windows denoised as one; more: better joined, later first block
-    dtype: str = "float32"  # or "bfloat16", "float16": autocast of the network
+    # autocast of the network: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where
+    # the device has instructions for it, else float32
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -70,8 +88,8 @@ class Execution:
     batch_guidance: bool = True  # conditional and unconditional prediction in one call
     cache_keys: bool = True  # project the condition once per window, not at every step
     encoder_dtype: str = "float32"  # other types change some tokens
-    channels_last: bool = True  # memory layout of the UNet
-    fast_convolutions: bool = True  # `fastconv.py`, on CPUs in float32
+    channels_last: bool = True  # memory layout of UNet and VAE
+    fast_layers: bool = True  # `layers.py`, on CPUs
 
     def __post_init__(self) -> None:
         if min(self.windows_per_call, self.encoder_windows, self.waveform_windows) < 1:
@@ -83,7 +101,7 @@ SEQUENTIAL = Execution(
     batch_guidance=False,
     cache_keys=False,
     channels_last=False,
-    fast_convolutions=False,
+    fast_layers=False,
 )
 """The released code's way: one thing after the other, nothing kept."""
 
@@ -92,7 +110,7 @@ PRESETS: Mapping[str, DecodeSettings] = {
     "released": DecodeSettings(spacing="released"),
     "quality": DecodeSettings(),
     "balanced": DecodeSettings(20, "dpm++2m", 0.0, "trailing"),
-    "fast": DecodeSettings(8, "dpm++2m", 0.0, "log_snr", guidance_interval=(0.3, 8.0)),
+    "fast": DecodeSettings(8, "dpm++2m", 0.0, "log_snr", 2.0, (0.3, 8.0), dtype="auto"),
 }
 """Named settings: ``released`` is the released code's, ``quality`` the default."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import VAEConfig
-from semanticodec.fastconv import Conv2d
+from semanticodec.layers import Conv2d, Linear, UpsampleConv2d, attention
 
 
 class ResBlock(nn.Module):
@@ -26,8 +26,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H, W]``."""
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))
+        return self.conv2(F.silu(self.norm2(hidden), inplace=True)).add_(self.skip(x))
 
 
 class AttentionBlock(nn.Module):
@@ -36,17 +36,15 @@ class AttentionBlock(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, width, H, W]`` to itself."""
         tokens = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)[:, None]
-        mixed = F.scaled_dot_product_attention(
-            self.query(tokens), self.key(tokens), self.value(tokens)
-        )
+        mixed = attention(self.query(tokens), self.key(tokens), self.value(tokens))
         mixed = self.out(mixed[:, 0]).unflatten(1, x.shape[2:])
         return x + mixed.permute(0, 3, 1, 2)
 
@@ -60,14 +58,14 @@ class UpLevel(nn.Module):
         self.blocks = nn.ModuleList(
             ResBlock(width, outputs, config.norm_groups) for width in widths
         )
-        self.upsample = Conv2d(outputs, outputs, 3, padding=1) if upsample else None
+        self.upsample = UpsampleConv2d(outputs, outputs, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H', W']``."""
         for block in self.blocks:
             x = block(x)
         if self.upsample is not None:
-            x = self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = self.upsample(x)
         return x
 
 
@@ -100,4 +98,4 @@ class VAEDecoder(nn.Module):
         x = self.middle_out(self.attention(self.middle_in(x)))
         for level in reversed(self.levels):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))[:, 0]
+        return self.conv_out(F.silu(self.norm_out(x), inplace=True))[:, 0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import VocoderConfig
-from semanticodec.fastconv import Conv1d
+from semanticodec.layers import Conv1d, ConvTranspose1d
 
 SLOPE = 0.1  # of the leaky ReLUs, except the last, which has torch's default of 0.01
 
@@ -34,7 +34,7 @@ class ResBlock(nn.Module):
         """Map ``[B, width, L]`` to itself."""
         for dilated, plain in zip(self.dilated, self.plain, strict=True):
             hidden = dilated(F.leaky_relu(x, SLOPE))
-            x = x + plain(F.leaky_relu(hidden, SLOPE))
+            x = plain(F.leaky_relu(hidden, SLOPE, inplace=True)).add_(x)
         return x
 
 
@@ -44,17 +44,17 @@ class Vocoder(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.pre = nn.Conv1d(config.num_mels, config.channels, 7, padding=3)
+        self.pre = Conv1d(config.num_mels, config.channels, 7, padding=3)
         self.ups = nn.ModuleList()
         self.blocks = nn.ModuleList()
         width = config.channels
         for rate, kernel in zip(config.rates, config.kernels, strict=True):
             padding = (kernel - rate) // 2
-            self.ups.append(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding))
+            self.ups.append(ConvTranspose1d(width, width // 2, kernel, rate, padding))
             width //= 2
             for block_kernel in config.block_kernels:
                 self.blocks.append(ResBlock(width, block_kernel, config.block_dilations))
-        self.post = nn.Conv1d(width, 1, 7, padding=3)
+        self.post = Conv1d(width, 1, 7, padding=3)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Return samples ``[B, at least frames * hop]`` in [-1, 1]."""
@@ -62,8 +62,11 @@ class Vocoder(nn.Module):
         per_stage = len(self.config.block_kernels)
         for index, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
-            blocks = self.blocks[index * per_stage : (index + 1) * per_stage]
-            x = sum((block(x) for block in blocks), x.new_zeros(())) / per_stage
+            first, *others = self.blocks[index * per_stage : (index + 1) * per_stage]
+            total = first(x)
+            for block in others:
+                total = total.add_(block(x))
+            x = total.div_(per_stage)
         return torch.tanh(self.post(F.leaky_relu(x)))[:, 0]
 
     @property

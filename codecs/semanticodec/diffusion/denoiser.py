@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from semanticodec.diffusion.sampler import guide
 from semanticodec.diffusion.schedule import NoiseLevel
 from semanticodec.diffusion.unet import KeyValue
+from semanticodec.layers import prepared
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import DecodeSettings, Execution
 
@@ -38,7 +40,7 @@ class GuidedDenoiser:
         settings: DecodeSettings,
         execution: Execution,
     ) -> None:
-        self.model = model
+        self.unet = prepared(model.unet) if execution.fast_layers else model.unet
         self.settings = settings
         self.execution = execution
         self.empty = model.no_condition()
@@ -53,11 +55,15 @@ class GuidedDenoiser:
         own = context[windows]
         if not self.execution.cache_keys:
             return _Batch(windows, own, None)
-        conditional = self.model.unet.project_context(own)
+        conditional = self.unet.project_context(own)
         if self.settings.guidance_scale == 1.0:
             return _Batch(windows, own, conditional)
-        unconditional = self.model.unet.project_context(self.empty)
-        return _Batch(windows, own, _pair(conditional, unconditional))
+        return _Batch(windows, own, _pair(conditional, self._empty_keys))
+
+    @cached_property
+    def _empty_keys(self) -> list[KeyValue]:
+        """The keys without a condition, the same for every window."""
+        return self.unet.project_context(self.empty)
 
     def __call__(self, x: Tensor, level: NoiseLevel) -> Tensor:
         """Return the velocity of ``x`` ``[W, channels, time, frequency]``, float32."""
@@ -68,13 +74,13 @@ class GuidedDenoiser:
 
     def _run(self, batch: _Batch, x: Tensor, timestep: Tensor, guided: bool) -> Tensor:
         if not guided:
-            return self.model.unet(x, timestep, self._keys(batch, True))
+            return self.unet(x, timestep, self._keys(batch, True))
         if self.execution.batch_guidance:
             keys = batch.keys or _pair(self._keys(batch, True), self._keys(batch, False))
-            conditional, unconditional = self.model.unet(x, timestep, keys).chunk(2)
+            conditional, unconditional = self.unet(x, timestep, keys).chunk(2)
         else:
-            unconditional = self.model.unet(x, timestep, self._keys(batch, False))
-            conditional = self.model.unet(x, timestep, self._keys(batch, True))
+            unconditional = self.unet(x, timestep, self._keys(batch, False))
+            conditional = self.unet(x, timestep, self._keys(batch, True))
         scale, rescale = self.settings.guidance_scale, self.settings.guidance_rescale
         return guide(conditional.float(), unconditional.float(), scale, rescale)
 
@@ -85,7 +91,7 @@ class GuidedDenoiser:
             half = slice(0, count) if conditional else slice(count, 2 * count)
             return [(key[half], value[half]) for key, value in batch.keys]
         context = batch.context if conditional else self.empty.expand(count, -1, -1)
-        return self.model.unet.project_context(context)
+        return self.unet.project_context(context)
 
 
 def _pair(first: Sequence[KeyValue], second: Sequence[KeyValue]) -> list[KeyValue]:

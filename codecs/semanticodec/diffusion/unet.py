@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.config import UNetConfig
+from semanticodec.layers import Conv2d, Linear, UpsampleConv2d, attention
 
 KeyValue = tuple[Tensor, Tensor]  # each [B, heads, T, head width]
 
@@ -34,18 +35,18 @@ class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, time_width: int, groups: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.time = nn.Linear(time_width, outputs)
+        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
+        self.time = Linear(time_width, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
         # a 1x1 convolution, as the matrix that it is
-        self.skip = nn.Linear(inputs, outputs) if inputs != outputs else None
+        self.skip = Linear(inputs, outputs) if inputs != outputs else None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H, W]``; ``time`` is ``[B, time_width]``."""
-        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))
         hidden = hidden + self.time(F.silu(time))[..., None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
         if self.skip is not None:
             x = self.skip(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x + hidden
@@ -57,10 +58,10 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, context_width: int, head_width: int) -> None:
         super().__init__()
         self.num_heads = width // head_width
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(context_width, width, bias=False)
-        self.value = nn.Linear(context_width, width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width, bias=False)
+        self.key = Linear(context_width, width, bias=False)
+        self.value = Linear(context_width, width, bias=False)
+        self.out = Linear(width, width)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -72,7 +73,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, keys: KeyValue | None = None) -> Tensor:
         """Attend from ``x`` ``[B, L, width]`` to ``keys``, or to itself."""
         key, value = self.project(x) if keys is None else keys
-        mixed = F.scaled_dot_product_attention(self._heads(self.query(x)), key, value)
+        mixed = attention(self._heads(self.query(x)), key, value)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -82,15 +83,15 @@ class SpatialTransformer(nn.Module):
     def __init__(self, width: int, context_width: int, config: UNetConfig) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(config.norm_groups, width, eps=1e-6)
-        self.proj_in = nn.Linear(width, width)
+        self.proj_in = Linear(width, width)
         self.norm1 = nn.LayerNorm(width)
         self.attention1 = CrossAttention(width, width, config.head_width)
         self.norm2 = nn.LayerNorm(width)
         self.attention2 = CrossAttention(width, context_width, config.head_width)
         self.norm3 = nn.LayerNorm(width)
-        self.up = nn.Linear(width, 8 * width)
-        self.down = nn.Linear(4 * width, width)
-        self.proj_out = nn.Linear(width, width)
+        self.up = Linear(width, 8 * width)
+        self.down = Linear(4 * width, width)
+        self.proj_out = Linear(width, width)
 
     def forward(self, x: Tensor, keys: KeyValue | None = None) -> Tensor:
         """Map ``[B, width, H, W]`` to itself; without ``keys`` both attentions look inwards."""
@@ -98,8 +99,7 @@ class SpatialTransformer(nn.Module):
         tokens = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))
         tokens = tokens + self.attention1(self.norm1(tokens))
         tokens = tokens + self.attention2(self.norm2(tokens), keys)
-        value, gate = self.up(self.norm3(tokens)).chunk(2, -1)  # GEGLU, arXiv 2002.05202
-        tokens = self.proj_out(tokens + self.down(value * F.gelu(gate)))
+        tokens = self.proj_out(tokens + self.down(self.up.geglu(self.norm3(tokens))))
         return x + tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -122,7 +122,7 @@ class Stage(nn.Module):
         if context_width is not None:
             self.self_transformer = SpatialTransformer(outputs, outputs, config)
             self.cross_transformer = SpatialTransformer(outputs, context_width, config)
-        self.upsample = nn.Conv2d(outputs, outputs, 3, padding=1) if upsample else None
+        self.upsample = UpsampleConv2d(outputs, outputs, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor, time: Tensor, keys: KeyValue | None) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B', outputs, H', W']``; ``B'`` is that of the keys."""
@@ -132,7 +132,7 @@ class Stage(nn.Module):
             x = _match_batch(self.self_transformer(x), len(keys[0]))
             x = self.cross_transformer(x, keys)
         if self.upsample is not None:
-            x = self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = self.upsample(x)
         return x
 
 
@@ -150,16 +150,16 @@ class UNet(nn.Module):
         self.config = config
         self.context_width = context_width
         time_width = 4 * config.channels
-        self.time_in = nn.Linear(config.channels, time_width)
-        self.time_out = nn.Linear(time_width, time_width)
-        self.conv_in = nn.Conv2d(config.latent_channels, config.channels, 3, padding=1)
+        self.time_in = Linear(config.channels, time_width)
+        self.time_out = Linear(time_width, time_width)
+        self.conv_in = Conv2d(config.latent_channels, config.channels, 3, padding=1)
         widths = [config.channels * multiplier for multiplier in config.multipliers]
         skips = self._build_down(widths, time_width)
         self.middle = self._stage(widths[-1], widths[-1], len(widths) - 1, time_width, always=True)
         self.middle_out = ResBlock(widths[-1], widths[-1], time_width, config.norm_groups)
         self._build_up(widths, skips, time_width)
         self.norm_out = nn.GroupNorm(config.norm_groups, widths[0])
-        self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[0], config.latent_channels, 3, padding=1)
 
     def _stage(
         self,
@@ -191,7 +191,7 @@ class UNet(nn.Module):
                 current = width
                 skips.append(current)
             if level < len(widths) - 1:
-                self.down.append(nn.Conv2d(current, current, 3, stride=2, padding=1))
+                self.down.append(Conv2d(current, current, 3, stride=2, padding=1))
                 skips.append(current)
         return skips
 
@@ -242,7 +242,7 @@ class UNet(nn.Module):
         for layer in self.up:
             skip = _match_batch(skips.pop(), len(x))
             x = self._run(layer, torch.cat((x, skip), 1), time, left)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(F.silu(self.norm_out(x), inplace=True))
 
     def _run(self, stage: nn.Module, x: Tensor, time: Tensor, left: list[KeyValue]) -> Tensor:
         """Run one stage with the next of the keys that are ``left``, if it needs them."""

@@ -26,8 +26,7 @@ from bench.worker import Failure
 
 DEFAULT_TASKS = ("made-pitch", "made-voice", "made-sound")
 DEFAULT_CODECS = (
-    "semanticodec-mini@25tps", "semanticodec-mini@100tps", "lyra@3.2kbps", "opus@6kbps",
-    "lowpass@3500hz", "noise",
+    "semanticodec-mini@100tps", "lyra@3.2kbps", "opus@6kbps", "lowpass@3500hz", "noise",
 )  # fmt: skip
 #: A probe of fewer clips would say nothing.
 FEWEST_CLIPS = 10

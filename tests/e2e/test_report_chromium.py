@@ -6,12 +6,13 @@ import shutil
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from bench.audio import write_flac
 from bench.errors import Reason
-from bench.reporting.html import Figure, Tab, write_report
+from bench.reporting.html import Figure, Tab, Table, write_report
 from bench.results import reconstruction_name
 from bench.store import CodingKey
 
@@ -72,9 +73,15 @@ def page_path(make_results, tmp_path_factory):
         tmp_path_factory.mktemp("report"),
         title=f"Report {HOSTILE}",
         figures=figures,
-        tabs=[Tab("Extra", HOSTILE)],
+        tabs=[Tab("Extra", HOSTILE, [long_table()], notes=[HOSTILE])],
         colours=dict.fromkeys(results.codecs, "#336699"),
     )
+
+
+def long_table():
+    """More rows than are shown at first, of hostile text and numbers."""
+    frame = pd.DataFrame({"name": [f"{k} {HOSTILE}" for k in range(40)], "bits": range(40, 0, -1)})
+    return Table(f"Table {HOSTILE}", frame)
 
 
 def write_audio(results):
@@ -425,3 +432,16 @@ def test_page_is_never_wider_than_the_window(page, width):
             assert js(page, "document.documentElement.scrollWidth") <= width
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_long_table_of_a_further_tab_unfolds_and_sorts(page):
+    click(page, "#tab-more-extra")
+    table = "#panel-more-extra table"
+    shown = f"document.querySelector('{table}').checkVisibility()"
+    assert not js(page, shown)
+    click(page, "#panel-more-extra summary")
+    assert js(page, shown)
+    click(page, f"{table} th:nth-child(2) button")
+    first = f"document.querySelector('{table} tbody td:nth-child(2)').textContent"
+    assert js(page, first) == "1"
+    assert js(page, "window.__pwned") is None

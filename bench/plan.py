@@ -1,6 +1,7 @@
 """Decide what a run consists of: codec points x clips x metrics, each with its identity."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def make_plan(
 
 
 def _refuse_doubles(kind: str, names: Sequence[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
+    doubles = sorted(name for name, uses in Counter(names).items() if uses > 1)
     if doubles:
         raise UsageError(f"{kind} {', '.join(doubles)} is selected twice")
 

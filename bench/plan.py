@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -158,7 +159,7 @@ def _gpus() -> int:
 
 
 def _refuse_doubles(kind: str, names: Sequence[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
+    doubles = sorted(name for name, uses in Counter(names).items() if uses > 1)
     if doubles:
         raise UsageError(f"{kind} {', '.join(doubles)} is selected twice")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.errors import BenchError, Reason, Status
+from bench.errors import BenchError, Reason, Status, one_line
 
 FILE_NAME = "results.sqlite"
 #: How long another program may hold the file.
@@ -127,19 +127,28 @@ class Store:
         """
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged messages
             remedy = "check the disk and its permissions, or move the file away to begin anew"
             if "locked" in str(error):
                 remedy = f"another program has held it for {BUSY_TIMEOUT_S:g} s; end that first"
             elif "full" in str(error):
                 remedy = "what was measured is kept; make room, then the same command goes on"
-            raise BenchError(f"cannot use {self.path}: {error}; {remedy}") from error
+            problem = one_line(error, 200)
+            raise BenchError(f"cannot use {self.path}: {problem}; {remedy}") from error
 
     def _open(self) -> sqlite3.Connection:
         if not os.access(self.folder, os.W_OK):  # a run that lies where it can only be read
             place = f"file:{quote(str(self.path))}?immutable=1"
             return sqlite3.connect(place, uri=True, isolation_level=None)
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -149,7 +158,6 @@ class Store:
             )
         connection.executescript(_SCHEMA)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        return connection
 
     def close(self) -> None:
         """Close the file."""

@@ -89,6 +89,10 @@ def export(
     """
     found = results if isinstance(results, Results) else Results.load(Path(results))
     design = _preset(preset)
+    if design and (limit or anchors is not None):
+        raise UsageError(
+            f"the design {preset} fixes clips and anchors; leave limit and anchors out"
+        )
     chosen = _codecs(found, codecs, design)
     edges = tuple(anchors if anchors is not None else design.anchors if design else ANCHORS)
     rng = random.Random(seed)

@@ -202,6 +202,7 @@ def test_the_papers_design(make_results, kept_run, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"codecs": ["god@12kbps"]}, "did you mean good@12kbps"),
+        ({"preset": "semanticodec-paper", "limit": 3}, "fixes clips and anchors"),
         ({"anchors": ["7khz"]}, "named by its edge"),
         ({"anchors": ["30000hz"]}, "between 50 and 20000"),
         ({"anchors": [f"{n}00hz" for n in range(40, 50)]}, "12 signals"),

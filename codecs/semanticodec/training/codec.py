@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semanticodec.diffusion.patch_transformer import to_patches, with_neighbours
@@ -47,7 +47,9 @@ class CodecOptions:
     estimate_weight: float = 1.0
     diffusion_weight: float = 1.0
     condition_dropout: float = 0.0
-    use_acoustic: bool = True  # False: an ablation, the decoder sees semantic tokens alone
+    # Ablations, for their validation only: such weights do not fit the codec.
+    use_acoustic: bool = True  # False: the decoder sees semantic tokens alone
+    learn_semantic: bool = False  # the semantic codebook learns with the rest, from features too
     channel_power: float = 0.5  # losses count by the latent channels' deviation to this power
     start_batches: int = 24  # for what is fitted before the first step
     validation_steps: int = 10  # of the sampler
@@ -126,6 +128,12 @@ class CodecTask(Task):
         self.mel = self.describer.mel
         self._take_frozen_parts(books)
         self.moving = MovingCodebook(self.options.vq, self.net.acoustic.codebook)
+        if self.options.learn_semantic:
+            self.adapt = nn.Linear(self.config.semantic_width, self.config.semantic_width)
+            nn.init.zeros_(self.adapt.weight)
+            nn.init.zeros_(self.adapt.bias)
+            self.learned = MovingCodebook(self.options.vq, self.net.semantic.centroids)
+            self.frozen = tuple(name for name in self.frozen if name != "net.semantic.")
         self.error = torch.zeros(0)
 
     def _take_frozen_parts(self, books: dict[str, Tensor]) -> None:
@@ -165,8 +173,7 @@ class CodecTask(Task):
         """Quantize a batch with the semantic codebook of ``size`` entries."""
         config, frames = self.config, batch["frames"]
         features = stack_patches(batch["described"], config.audiomae.grid, config.semantic)
-        book = self.books[size].to(features.device)
-        centroids = book[nearest(features, book)]
+        features, centroids, semantic_commitment = self._semantic(features, size)
         positions, window = config.positions, config.audiomae.num_frames
         heard = (positions * frames + window - 1) // window  # as `valid_positions`
         bands = config.grid[1]
@@ -176,10 +183,22 @@ class CodecTask(Task):
         codes, tokens, commitment = self.moving.quantize(latents, self.net.acoustic.codebook, valid)
         if not self.options.use_acoustic:
             codes, commitment = torch.zeros_like(codes), torch.zeros_like(commitment)
+        commitment = commitment + semantic_commitment
         time = torch.arange(config.latent_shape[1], device=frames.device)
         mask = (time * config.vae.downsampling < frames[:, None]).float()[:, None, :, None]
         context = self.net.context(codes, centroids, sent)
         return Coded(context, batch["latents"] * mask, mask, tokens, valid, commitment)
+
+    def _semantic(self, features: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features and centroids ``[B, T, D]``, and a commitment loss if they are learned."""
+        if not self.options.learn_semantic:
+            book = self.books[size].to(features.device)
+            return features, book[nearest(features, book)], features.new_zeros(())
+        features = features + self.adapt(features)
+        everywhere = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        book = self.net.semantic.centroids
+        centroids, _, commitment = self.learned.quantize(features, book, everywhere)
+        return features, centroids, commitment
 
     def forward(self, batch: dict[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Return the losses of a batch of described windows."""
@@ -245,6 +264,8 @@ class CodecTask(Task):
         """Update the codebook and the spread of the estimate's error."""
         if self.moving.training:
             self.moving.update(self.net.acoustic.codebook, step)
+            if self.options.learn_semantic:
+                self.learned.update(self.net.semantic.centroids, step)
             measured = self.error[:, None].sqrt().clamp(0.05, 1.5)
             self.net.unet.error_std.lerp_(measured, 0.02)
 
@@ -254,11 +275,14 @@ class CodecTask(Task):
         drawn = list(islice(batches, self.options.start_batches))
         largest = max(self.options.sizes)
         self._start_residual(drawn, largest)
-        self.moving.eval()
+        if self.options.learn_semantic:  # from what the first batches hold, not from the corpus
+            rows = torch.cat([self._stacked(batch, largest)[0].flatten(0, 1) for batch in drawn])
+            self.learned.start(self.net.semantic.centroids, rows, self.seed)
+        self.eval()
         latents = torch.cat([self._latent_vectors(batch, largest) for batch in drawn])
         self.moving.start(self.net.acoustic.codebook, latents, self.seed)
         self._start_estimate(drawn, largest)
-        self.moving.train()
+        self.train()
 
     def _stacked(self, batch: dict[str, Tensor], size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return features, centroids and which positions are real audio throughout."""

@@ -126,6 +126,17 @@ def test_the_codec_stage_can_do_without_acoustic_tokens(trainer, front, stage_co
     assert values["mel_l1_shuffled"] == pytest.approx(values["mel_l1_estimate"])
 
 
+def test_the_semantic_codebook_can_learn_too(trainer, front, stage_config):
+    config = stage_config("codec", name="learned", options={"learn_semantic": True})
+    own = trainer(config, front)
+    own.run(max_steps=0)
+    before = own.task.net.semantic.centroids.clone()
+    own.run(max_steps=4)
+    assert not torch.equal(own.task.net.semantic.centroids, before)
+    assert own.task.adapt.weight.abs().max() > 0
+    assert math.isfinite(own.validate()["mel_l1_estimate"])
+
+
 def test_the_vocoder_can_hear_decoded_mels(trainer, cache, front, stage_config):
     config = stage_config("vocoder", options={"decoded_share": 1.0})
     own = trainer(config, front)

@@ -190,7 +190,7 @@ class CodecTask(Task):
         return Coded(context, batch["latents"] * mask, mask, tokens, valid, commitment)
 
     def _semantic(self, features: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features and centroids ``[B, T, D]``, and a commitment loss if they are learned."""
+        """Return features and centroids ``[B, T, D]``, and the loss of learning them."""
         if not self.options.learn_semantic:
             book = self.books[size].to(features.device)
             return features, book[nearest(features, book)], features.new_zeros(())

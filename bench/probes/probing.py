@@ -19,8 +19,10 @@ from bench.stats.bootstrap import Interval, mean_interval, ratio_interval
 #: Raised by every change that moves an accuracy.
 VERSION = "1"
 PROBES = ("linear", "mlp")
-#: Units between the two layers; passes over the training part; L2 penalty.
+#: Units between the two layers; most passes over the training part; L2 penalty.
 HIDDEN, MOST_EPOCHS, MLP_PENALTY = 128, 300, 1e-3
+#: Training ends when ten passes in a row lower the loss by less.
+MLP_TOLERANCE = 1e-3
 #: Inverse strength of the penalty of the linear probe.
 LINEAR_C = 1.0
 
@@ -84,9 +86,15 @@ def _fit(kind: str, seed: int, vectors: NDArray[np.float32], labels: NDArray[Any
     if kind == "linear":
         probe = LogisticRegression(C=LINEAR_C, max_iter=1000)
     else:
-        probe = MLPClassifier((HIDDEN,), alpha=MLP_PENALTY, max_iter=MOST_EPOCHS, random_state=seed)
+        probe = MLPClassifier(
+            (HIDDEN,),
+            alpha=MLP_PENALTY,
+            tol=MLP_TOLERANCE,
+            max_iter=MOST_EPOCHS,
+            random_state=seed,
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is fixed
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the most passes are fixed
         return make_pipeline(StandardScaler(), probe).fit(vectors.astype(np.float64), labels)
 
 

@@ -73,7 +73,8 @@ def observations(rows: pd.DataFrame) -> pd.DataFrame:
     two are counts, 0 where they are a value and 1).
     """
     ok = rows[rows["status"] == Status.OK]
-    counted = pd.Series(['"edits"' in text for text in ok["detail"]], ok.index, dtype=bool)
+    texts: pd.Series = ok["detail"].astype(str)
+    counted = texts.str.contains('"edits"', regex=False).astype(bool)
     _check_counts(ok["metric"], counted)
     ok = ok.assign(
         unit=ok["dataset"] + "/" + ok["clip"],

@@ -98,7 +98,13 @@ class CodecTask(Task):
     """Train encoder, codebook and decoder at one token rate."""
 
     extra_samples = 240
-    frozen = ("net.audiomae.", "net.vae.", "net.vocoder.", "net.projection.", "net.semantic.")
+    frozen: tuple[str, ...] = (
+        "net.audiomae.",
+        "net.vae.",
+        "net.vocoder.",
+        "net.projection.",
+        "net.semantic.",
+    )
 
     def __init__(self, config: StageConfig, run: Path) -> None:
         super().__init__()

@@ -73,10 +73,10 @@ def real_time_factors(results: Results, measured: Path) -> tuple[Mapping[str, fl
 
 def _measured(path: Path, codecs: set[str]) -> pd.DataFrame:
     """Return the rows of these codecs on the device and machine that have most of them."""
-    rows = pd.read_csv(path) if path.is_file() else pd.DataFrame({"codec": []})
+    rows = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if not {"codec", "status", "device", "machine", "contended"} <= set(rows):
+        return rows.head(0)  # not there, or somebody else's file
     rows = rows[rows["codec"].isin(codecs)]
-    if rows.empty or not {"status", "device", "machine", "contended"} <= set(rows):
-        return rows.head(0)
     rows = rows[rows["status"] == "ok"]
     places = [part for _, part in rows.groupby(["device", "machine"], sort=True)]
     return max(places, key=len, default=rows)

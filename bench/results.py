@@ -237,14 +237,24 @@ def reconstruction_name(key: CodingKey) -> str:
 
 
 def details(rows: pd.DataFrame, key: str) -> pd.Series:
-    """Return one entry of the rows' JSON details as numbers, NaN where it is absent.
+    """Return one entry of the rows' JSON details as numbers.
 
     Args:
-        rows: Tidy rows.
+        rows: Tidy rows that have it.
         key: For example ``edits``.
+
+    Raises:
+        BenchError: If a row's details are no JSON object, or have no number there.
     """
-    parsed = (json.loads(text or "{}").get(key) for text in rows["detail"])
-    return pd.to_numeric(pd.Series(list(parsed), index=rows.index), errors="coerce")
+    try:
+        numbers = [float(json.loads(text)[key]) for text in rows["detail"]]
+    except _DAMAGED as error:
+        problem = one_line(f"{type(error).__name__}: {error}", 100)
+        raise BenchError(
+            f"the details of a score should be a JSON object with a number {key!r} ({problem}); "
+            "the store is damaged: score again into a new folder"
+        ) from error
+    return pd.Series(numbers, index=rows.index, dtype=float)
 
 
 # --- from the store to tidy rows -------------------------------------------------------------

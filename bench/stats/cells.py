@@ -83,8 +83,8 @@ def observations(rows: pd.DataFrame) -> pd.DataFrame:
         counted=counted.astype(float),
     )
     if counted.any():
-        ok.loc[counted, "numerator"] = details(ok[counted], "edits").astype(float)
-        ok.loc[counted, "denominator"] = details(ok[counted], "words").astype(float)
+        ok.loc[counted, "numerator"] = details(ok[counted], "edits")
+        ok.loc[counted, "denominator"] = details(ok[counted], "words")
     return ok
 
 

@@ -58,6 +58,17 @@ def test_word_error_rate_is_a_corpus_ratio(make_results):
     assert one["mean"] == pytest.approx(details(rows, "edits").sum() / details(rows, "words").sum())
 
 
+@pytest.mark.parametrize(
+    "detail", ['{"edits" 1}', '["edits"]', '{"edits": "many", "words": 2}', '{"edits": 1}']
+)
+def test_damaged_counts_of_words_are_told(make_results, detail):
+    results = make_results(clips=2)
+    counted = results.rows["detail"].str.contains("edits")
+    results.rows.loc[counted, "detail"] = detail
+    with pytest.raises(BenchError, match=r"details of a score .* store is damaged"):
+        results.table()
+
+
 def test_counts_on_some_rows_only_are_refused(make_results):
     results = make_results(clips=3)
     wer = results.rows.index[(results.rows["metric"] == "wer") & (results.rows["status"] == "ok")]

@@ -42,6 +42,7 @@ from semanticodec.config import SemantiCodecConfig
 from semanticodec.decoding import Layout
 from semanticodec.diffusion.denoiser import GuidedDenoiser
 from semanticodec.diffusion.schedule import make_ladder
+from semanticodec.memory import keep_freed_memory
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import (
     PRESETS,
@@ -335,6 +336,7 @@ def main() -> None:
     """Measure every setting and print one line for each."""
     options = arguments()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the command line does
     clock = Clock(options.device, options.repeats)
     config = operating_point(options.token_rate, NUM_SEMANTIC)
     bound = measure_bound(config, clock)

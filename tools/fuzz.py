@@ -4,9 +4,10 @@
 
 Each input is a valid one, mutated: bits and bytes anywhere, and in JSON, YAML and SQLite also whole
 values. Reading it must end in a result that keeps its promises or in one clear line, an error of
-:mod:`bench.errors`; any other exception, a crash or a hang breaks the rule. The input at hand is on
-disk before it is read, so that it is there to look at whatever happens; exits with 1 at the first
-that breaks the rule. `.smc` streams have more mutators of their own: tools/fuzz_bitstream.py.
+:mod:`bench.errors`; any other exception, a hang, or a crash outside of a worker breaks the rule.
+The input at hand is on disk before it is read, so that it is there to look at whatever happens;
+exits with 1 at the first that breaks the rule. `.smc` streams have more mutators of their own:
+tools/fuzz_bitstream.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import resource
 import shutil
 import signal
@@ -26,6 +28,8 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,7 @@ from bench.shards import export, merge
 from bench.store import FILE_NAME, Coding, Score, Store
 
 HANG_S = 30
+CRASHED = "decoder crashed"
 #: What takes the place of a value.
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 10**400, 1e308, -1e-308, float("nan"), float("inf"), "", "\0",
@@ -75,11 +80,14 @@ class Target:
         seeds: Makes valid inputs in a folder, by file name.
         read: Reads the file; returns a word for the statistics.
         values: Mutates a whole value instead of bytes, where the format has values.
+        is_native: Whether C libraries decode it, which may crash. Runs read such files in workers,
+            whose death costs one row; so does the fuzzer, and counts them.
     """
 
     seeds: Callable[[Path], dict[str, bytes]]
     read: Callable[[Path], str]
     values: Callable[[bytes, Generator], bytes] | None = None
+    is_native: bool = False
 
 
 def mutate(data: bytes, target: Target, generator: Generator) -> bytes:
@@ -367,7 +375,7 @@ def read_smc(path: Path) -> str:
 
 
 TARGETS = {
-    "audio": Target(audio_seeds, read_audio_file),
+    "audio": Target(audio_seeds, read_audio_file, is_native=True),
     "datasets": Target(yaml_seeds, read_yaml, mutate_yaml),
     "manifest": Target(table_seeds, read_manifest, mutate_lines),
     "transcripts": Target(table_seeds, read_texts, mutate_lines),
@@ -382,6 +390,27 @@ TARGETS = {
 # --- the loop ------------------------------------------------------------------------------------
 
 
+class Worker:
+    """Reads in a process of its own until one input kills it; the next gets a new one."""
+
+    def __init__(self, read: Callable[[Path], str]) -> None:
+        self.read = read
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")  # of what is loaded already
+        self.pool = ProcessPoolExecutor(1, context)
+
+    def __call__(self, path: Path) -> str:
+        """Return what ``read`` does, or that the process died of it; the input is kept then."""
+        try:
+            return self.pool.submit(self.read, path).result()
+        except BrokenProcessPool:
+            self._start()
+            shutil.copy(path, path.with_name(f"crashed-{time.time_ns()}-{path.name}"))
+            return CRASHED
+
+
 def fuzz(
     name: str, folder: Path, seed: int, inputs: int | None = None, seconds: float = float("inf")
 ) -> Counter[str]:
@@ -393,6 +422,7 @@ def fuzz(
     target, generator = TARGETS[name], np.random.default_rng(seed)
     seeds = target.seeds(folder)
     names = sorted(seeds)
+    read = Worker(target.read) if target.is_native else target.read
     counts: Counter[str] = Counter()
     until = time.monotonic() + seconds
     while counts.total() < (inputs or float("inf")) and time.monotonic() < until:
@@ -401,7 +431,7 @@ def fuzz(
         path.write_bytes(mutate(seeds[chosen], target, generator))
         signal.alarm(HANG_S)
         try:
-            counts[target.read(path)] += 1
+            counts[read(path)] += 1
         except BenchError as error:
             if "\n" in str(error):
                 raise
@@ -426,7 +456,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException:
         print(f"broken by a file in {folder}, seed {options.seed}", file=sys.stderr)
         raise
-    shutil.rmtree(folder)
+    if CRASHED in counts:
+        print(f"what the decoder crashed at lies in {folder}")
+    else:
+        shutil.rmtree(folder)
     for ending, count in counts.most_common():
         print(f"{count:8d}  {ending}")
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024

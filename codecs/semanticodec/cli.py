@@ -24,6 +24,7 @@ from semanticodec.codec import SemantiCodec
 from semanticodec.config import OPERATING_POINTS
 from semanticodec.errors import CodecError
 from semanticodec.hub import load_model
+from semanticodec.memory import keep_freed_memory
 from semanticodec.settings import PRESETS, Execution
 from semanticodec.tokens import Tokens
 from semanticodec.training import cli as training
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING)
+    keep_freed_memory()
     try:
         return options.command(options)
     except UsageError as error:

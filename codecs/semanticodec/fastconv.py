@@ -4,15 +4,17 @@ A bilinear algorithm computes ``m`` outputs of a ``k``-tap convolution from ``m 
 ``A @ ((G @ kernel) * (B @ inputs))`` with fixed matrices; over channels the product in the middle
 becomes one matrix product per point. Two families are used:
 
-* 3 x 3 in two dimensions: Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, arXiv 1509.09308), 36
-  products for 16 outputs in place of 144;
+* 3 x 3 and 2 x 2 in two dimensions: Winograd's F(m x m, k x k) (Lavin and Gray, arXiv 1509.09308)
+  on tiles of 6 x 6 in float32 (for 3 x 3, 36 products for 16 outputs in place of 144) and of 4 x 4
+  in bfloat16 (16 for 4 in place of 36);
 * long kernels in one dimension: the real discrete Fourier transform of tiles of 32 samples
   (overlap-save), where each complex product takes three real ones (Gauss), 47 products for 22
   outputs of an 11-tap kernel in place of 242.
 
-Both are well conditioned: errors stay within a few times those of the direct sum. Kernels are
-transformed anew in each call: that costs little, and stored ones would need a gigabyte. Channels
-lie last in memory, so that patches are cut out in long rows.
+Both are well conditioned: in float32, errors stay within a few times those of the direct sum; in
+bfloat16 they lie 44-47 dB below the signal, where those of direct sums have 51 (6 x 6 tiles: 30).
+Kernels are transformed anew in each call: that costs little, and stored ones would need a gigabyte.
+Channels lie last in memory, so that patches are cut out in long rows.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TILE = 32  # samples per tile in one dimension
-_BLOCK_ROWS = 4096  # of transformed input at a time: what the caches hold
+_BLOCK_ROWS = 16384  # of transformed input at a time: what the caches hold
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Bilinear:
 
 
 @lru_cache
-def fourier(taps: int, tile: int = TILE) -> Bilinear:
+def fourier(taps: int, dtype: torch.dtype = torch.float32, tile: int = TILE) -> Bilinear:
     """Return the overlap-save algorithm of a correlation with ``taps`` taps."""
     angle = -2 * np.pi * np.outer(np.arange(tile // 2 + 1), np.arange(tile)) / tile
     cos, sin = np.cos(angle), np.sin(angle)
@@ -54,37 +56,30 @@ def fourier(taps: int, tile: int = TILE) -> Bilinear:
     outputs = np.concatenate(
         (cos[ends].T / tile, back_cos + back_sin, back_sin, -back_cos), 1
     )[: tile - taps + 1]  # fmt: skip
-    return Bilinear(*(torch.from_numpy(part).float() for part in (rows, kernel, outputs)))
+    return Bilinear(*(torch.from_numpy(part).to(dtype) for part in (rows, kernel, outputs)))
 
 
 @lru_cache
-def winograd() -> Bilinear:
-    """Return F(4 x 4, 3 x 3), interpolation points 0, 1, -1, 2, -2 and infinity."""
-    inputs = np.array(
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ]
-    )
-    points = np.array([1.0, -1.0, 2.0, -2.0])
-    scale = np.array([-1 / 6, -1 / 6, 1 / 24, 1 / 24])
-    middle = scale[:, None] * points[:, None] ** np.arange(3)
-    kernel = np.concatenate(([[1 / 4, 0, 0]], middle, [[0, 0, 1]]))
-    powers = points ** np.arange(4)[:, None]
-    outputs = np.concatenate(([[1], [0], [0], [0]], powers, [[0], [0], [0], [1]]), 1)
-    parts = (np.kron(part, part) for part in (inputs, kernel, outputs))
-    return Bilinear(*(torch.from_numpy(part).float() for part in parts))
+def winograd(taps: int, outputs: int, dtype: torch.dtype = torch.float32) -> Bilinear:
+    """Return F(m x m, k x k) of ``m`` outputs and ``k`` taps (Toom and Cook, at small points)."""
+    points = np.array([0.0, 1.0, -1.0, 2.0, -2.0])[: taps + outputs - 2]  # and infinity
+    others = [np.delete(points, index) for index in range(len(points))]
+    scale = [1 / np.prod(point - rest) for point, rest in zip(points, others, strict=True)]
+    inputs = np.zeros((len(points) + 1,) * 2)
+    for row, roots in zip(inputs, (*others, points), strict=True):
+        row[: len(roots) + 1] = np.poly(roots)[::-1]  # coefficients, lowest power first
+    kernel = np.array(scale)[:, None] * np.vander(points, taps, increasing=True)
+    kernel = np.vstack((kernel, np.eye(taps)[-1]))
+    back = np.vstack((np.vander(points, outputs, increasing=True), np.eye(outputs)[-1])).T
+    parts = (np.kron(part, part) for part in (inputs, kernel, back))
+    return Bilinear(*(torch.from_numpy(part).to(dtype) for part in parts))
 
 
 def conv1d(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1) -> Tensor:
-    """Convolve ``[B, C, N]`` with an odd kernel ``[Co, C, taps]``, keeping the length."""
+    """Convolve ``[B, C, N]`` with an odd ``[Co, C, taps]`` of its type, keeping the length."""
     batch, channels, length = x.shape
     outputs, _, taps = weight.shape
-    algorithm = fourier(taps)
+    algorithm = fourier(taps, x.dtype)
     step = TILE - taps + 1
     tiles = -(-length // (step * dilation))
     before = (taps - 1) // 2 * dilation
@@ -103,22 +98,25 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1) -> Tensor
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve ``[B, C, H, W]`` with a 3 x 3 kernel, padding 1."""
-    batch, _, height, width = x.shape
-    algorithm = winograd()
-    rows, columns = -(-height // 4), -(-width // 4)
-    pads = (0, 0, 1, columns * 4 - width + 1, 1, rows * 4 - height + 1)
+    """Convolve ``[B, C, H, W]`` with a 3 x 3 or 2 x 2 kernel of its type, padding 1."""
+    batch, taps = len(x), weight.shape[-1]
+    tile = 6 if x.dtype == torch.float32 else 4
+    step = tile - taps + 1
+    algorithm = winograd(taps, step, x.dtype)
+    height, width = (size + 3 - taps for size in x.shape[2:])
+    rows, columns = -(-height // step), -(-width // step)
+    pads = (0, 0, 1, columns * step - width + 1, 1, rows * step - height + 1)
     padded = F.pad(x.permute(0, 2, 3, 1), pads).contiguous()
-    patches = padded.unfold(1, 6, 4).unfold(2, 6, 4)  # [B, rows, columns, C, 6, 6]
+    patches = padded.unfold(1, tile, step).unfold(2, tile, step)  # [B, rows, columns, C, 6, 6]
     kernel = _transform_kernel(algorithm, weight)
-    y = x.new_empty(batch, rows, 4, columns, 4, len(weight))
+    y = x.new_empty(batch, rows, step, columns, step, len(weight))
     block = max(1, _BLOCK_ROWS // (len(kernel) * batch * columns))
     for start in range(0, rows, block):
         part = patches[:, start : start + block]
         result = _multiply(algorithm, kernel, part.permute(4, 5, 0, 1, 2, 3).flatten(0, 1))
-        shaped = result.view(4, 4, *result.shape[1:])  # [4, 4, B, rows, columns, Co]
+        shaped = result.view(step, step, *result.shape[1:])  # [4, 4, B, rows, columns, Co]
         y[:, start : start + block] = shaped.permute(2, 3, 0, 4, 1, 5)
-    y = y.view(batch, rows * 4, columns * 4, -1)[:, :height, :width]
+    y = y.view(batch, rows * step, columns * step, -1)[:, :height, :width]
     return y.add_(bias).permute(0, 3, 1, 2)
 
 

@@ -9,7 +9,7 @@ with AVX512-BF16, is in docs/semanticodec.md:
   view ``[B, N / dilation, dilation, C]``;
 * transposed convolutions and "nearest x 2, then 3 x 3" are plain convolutions to one output per
   phase, with 4/9 of the products for the latter;
-* large float32 convolutions use the algorithms of ``fastconv.py``.
+* large convolutions use the algorithms of ``fastconv.py``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from semanticodec import fastconv
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# where the algorithms of fastconv.py were measured to win over direct sums in float32
-MIN_PRODUCTS_1D = 704  # taps times channels
-MIN_CHANNELS_2D = 128
+# where the algorithms of fastconv.py were measured to win over direct sums
+MIN_TAPS_1D = 7
+MIN_CHANNELS_1D = 128
+MIN_CHANNELS_2D = {torch.float32: 128, torch.bfloat16: 256}
 MIN_POSITIONS_2D = 4096
-_SCORES = 1 << 20  # attention scores at a time: what stays in the cache
+_SCORES = 1 << 19  # attention scores at a time: what stays in the cache
 _WIDE_HEAD = 128  # from here on attention by plain products beats the fused kernel in float32
 
 
@@ -156,10 +157,11 @@ class Conv1d(nn.Conv1d, CheapLayer):
         if not (self.fast and is_possible(x)):
             return super().forward(x)
         assert self.bias is not None
-        large = min(self.weight.shape[:2]) * self.weight.shape[2] >= MIN_PRODUCTS_1D
-        if large and working_dtype(x) == torch.float32:
-            return fastconv.conv1d(x, self.weight, self.bias, self.dilation[0])
-        return conv1d_rows(x, self.weight, self.bias, self.dilation[0])
+        large = (
+            self.weight.shape[2] >= MIN_TAPS_1D and min(self.weight.shape[:2]) >= MIN_CHANNELS_1D
+        )
+        convolve = fastconv.conv1d if large else conv1d_rows
+        return convolve(*_cast(x, self.weight, self.bias), self.dilation[0])
 
 
 class ConvTranspose1d(nn.ConvTranspose1d, CheapLayer):
@@ -183,16 +185,12 @@ class Conv2d(nn.Conv2d, CheapLayer):
         if not self.is_fast(x):
             return super().forward(x)
         assert self.bias is not None
-        if self._is_large(x) and working_dtype(x) == torch.float32:
-            return fastconv.conv2d(x, self.weight, self.bias)
+        plain = self.kernel_size == (3, 3) and self.stride == (1, 1)
+        if plain and is_large(x, self.weight):
+            return fastconv.conv2d(*_cast(x, self.weight, self.bias))
         if not self.keep:
             return super().forward(x)
         return self._packed_conv2d(x)
-
-    def _is_large(self, x: Tensor) -> bool:
-        wide = min(self.weight.shape[:2]) >= MIN_CHANNELS_2D
-        plain = self.kernel_size == (3, 3) and self.stride == (1, 1)
-        return wide and plain and x[0, 0].numel() >= MIN_POSITIONS_2D
 
     def _packed_conv2d(self, x: Tensor) -> Tensor:
         x, bias = _cast(x, self.bias)
@@ -212,6 +210,12 @@ class UpsampleConv2d(nn.Conv2d, CheapLayer):
         assert self.bias is not None
         kernel = self._once(lambda: phase_kernel(self.weight).to(working_dtype(x)))
         return upsample_conv2d(x, kernel, self.bias)
+
+
+def is_large(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether a convolution in two dimensions is for ``fastconv.py``."""
+    wide = min(weight.shape[:2]) >= MIN_CHANNELS_2D[working_dtype(x)]
+    return wide and x[0, 0].numel() >= MIN_POSITIONS_2D
 
 
 def conv1d_rows(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1) -> Tensor:
@@ -272,8 +276,12 @@ def upsample_conv2d(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         ``[B, Co, 2 H, 2 W]``.
     """
     height, width = x.shape[2:]
-    x = x.contiguous(memory_format=torch.channels_last)
-    z = F.conv2d(x, kernel, bias.repeat(4), padding=1)
+    operands = _cast(x, kernel, bias.repeat(4))
+    if is_large(x, kernel):
+        z = fastconv.conv2d(*operands)
+    else:
+        operands[0] = operands[0].contiguous(memory_format=torch.channels_last)
+        z = F.conv2d(*operands, padding=1)
     phases = z.unflatten(1, (2, 2, -1))
     y = z.new_empty(len(x), 2 * height, 2 * width, len(bias)).permute(0, 3, 1, 2)
     for a in (0, 1):

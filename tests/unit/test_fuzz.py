@@ -1,6 +1,8 @@
 """A few hundred hostile inputs for every reader; tools/fuzz.py feeds them for minutes."""
 
 import importlib
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -50,3 +52,18 @@ def test_the_fuzzer_finds_what_breaks_the_rule(fuzz, tmp_path, monkeypatch):
     monkeypatch.setitem(fuzz.TARGETS, "bad", fuzz.Target(fuzz.table_seeds, read))
     with pytest.raises(ZeroDivisionError):
         fuzz.fuzz("bad", tmp_path, seed=0, inputs=500)
+
+
+def crash_at_ff(path):
+    if b"\xff" in path.read_bytes():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "read"
+
+
+def test_a_crash_of_a_native_decoder_is_counted_and_its_input_kept(fuzz, tmp_path, monkeypatch):
+    target = fuzz.Target(fuzz.table_seeds, crash_at_ff, is_native=True)
+    monkeypatch.setitem(fuzz.TARGETS, "bad", target)
+    endings = fuzz.fuzz("bad", tmp_path, seed=0, inputs=30)
+    assert endings.total() == 30
+    assert endings["read"] > 0
+    assert 0 < endings[fuzz.CRASHED] == len(list(tmp_path.glob("crashed-*")))

@@ -92,14 +92,19 @@ def test_attention_in_pieces(shape, dtype, monkeypatch):
 
 
 def test_large_convolutions_take_the_algorithms_that_save_products(monkeypatch):
-    layer = layers.Conv1d(64, 64, 11, padding=5)
+    layer = layers.Conv1d(128, 128, 11, padding=5)
     calls = []
     monkeypatch.setattr(fastconv, "conv1d", lambda *args: calls.append(args) or args[0])
-    layer(torch.randn(1, 64, 40))
+    layer(torch.randn(1, 128, 40))
     assert not calls
     layers.set_fast(layer, True)
-    layer(torch.randn(1, 64, 40))
-    assert len(calls) == 1
+    layer(torch.randn(1, 128, 40))
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.randn(1, 128, 40))
+    assert [{part.dtype for part in call[:3]} for call in calls] == [
+        {torch.float32},
+        {torch.bfloat16},
+    ]
 
 
 def test_a_prepared_copy_shares_the_weights_and_leaves_the_original_alone():

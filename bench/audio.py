@@ -128,19 +128,26 @@ def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None, stream: i
                     f"{path} has {len(streams)} audio streams, so no stream {stream}",
                 )
             resampler = av.AudioResampler(format="fltp")
-            chunks = [
-                part.to_ndarray()
+            parts = [
+                part
                 for frame in container.decode(streams[stream])
                 for part in resampler.resample(frame)
             ]
-            rate = streams[stream].rate
     except (av.FFmpegError, ValueError) as error:
         raise MeasureError(
             Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {error}"
         ) from error
-    if not chunks:
+    if not parts:
         raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples in stream {stream}")
-    samples = np.concatenate(chunks, axis=1).astype(np.float32)
+    forms = {(part.sample_rate, part.layout.nb_channels) for part in parts}
+    if len(forms) > 1:
+        raise MeasureError(
+            Reason.UNREADABLE_AUDIO,
+            f"{path} changes its sample rate or channels on the way, (Hz, channels): "
+            f"{sorted(forms)}; write it anew with one of them",
+        )
+    ((rate, _),) = forms
+    samples = np.concatenate([part.to_ndarray() for part in parts], axis=1).astype(np.float32)
     first = round(start_s * rate)
     last = None if duration_s is None else first + round(duration_s * rate)
     return Audio(samples[:, first:last], rate)

@@ -3,6 +3,7 @@ import pytest
 import soundfile
 
 from bench.audio import (
+    _read_ffmpeg,
     fit_length,
     level_dbfs,
     quantize_24bit,
@@ -90,6 +91,16 @@ def test_ffmpeg_formats(tmp_path, tone):
     assert read.sample_rate == 48000
     assert abs(read.duration_s - 1.0) < 0.1
     assert abs(level_dbfs(read.samples) - level_dbfs(tone)) < 1
+
+
+def test_channels_that_change_on_the_way_are_told(tmp_path, tone):
+    pytest.importorskip("av")
+    path = tmp_path / "changes.mp3"
+    for name, wave in (("one.mp3", tone), ("two.mp3", np.concatenate([tone, tone]))):
+        soundfile.write(tmp_path / name, wave.T, 16000)
+    path.write_bytes((tmp_path / "one.mp3").read_bytes() + (tmp_path / "two.mp3").read_bytes())
+    with pytest.raises(MeasureError, match=r"changes.mp3 changes .*\(16000, 1\), \(16000, 2\)"):
+        _read_ffmpeg(path, 0.0, None)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

@@ -91,6 +91,8 @@ def settings(device: str, windows: int) -> Iterator[Setting]:
         yield Setting("fast, float32", replace(PRESETS["fast"], dtype="float32"), ours)
         rough = replace(ours, encoder_dtype="bfloat16")
         yield Setting("fast, rough enc.", PRESETS["fast"], rough)
+    if device != "cpu":  # on a CPU it takes minutes and gains nothing
+        yield Setting("fast, compiled", PRESETS["fast"], replace(ours, compiler="inductor"))
 
 
 def random_model(token_rate: int) -> SemantiCodecModel:

@@ -118,6 +118,10 @@ class SemantiCodec:
         for part in (self.model.unet, self.model.vae):
             part.to(memory_format=layout)  # type: ignore[call-overload]
         set_fast(self.model, self.execution.fast_layers)
+        if self.execution.compiler is not None:
+            for part in (self.model.unet, self.model.vae):
+                set_fast(part, False)
+                part.compile(backend=self.execution.compiler)
         return self
 
     @property

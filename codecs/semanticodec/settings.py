@@ -90,6 +90,9 @@ class Execution:
     encoder_dtype: str = "float32"  # other types change some tokens
     channels_last: bool = True  # memory layout of UNet and VAE
     fast_layers: bool = True  # `layers.py`, on CPUs
+    # backend of torch.compile for UNet and VAE, such as "inductor", which then run without
+    # `layers.py`. For GPUs: on a CPU the UNet gained nothing, and compiling it took minutes
+    compiler: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.windows_per_call, self.encoder_windows, self.waveform_windows) < 1:

@@ -40,7 +40,8 @@ class GuidedDenoiser:
         settings: DecodeSettings,
         execution: Execution,
     ) -> None:
-        self.unet = prepared(model.unet) if execution.fast_layers else model.unet
+        keeps = execution.fast_layers and execution.compiler is None
+        self.unet = prepared(model.unet) if keeps else model.unet
         self.settings = settings
         self.execution = execution
         self.empty = model.no_condition()

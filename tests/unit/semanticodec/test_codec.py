@@ -1,3 +1,4 @@
+import copy
 import io
 import pickle
 from dataclasses import replace
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch._dynamo.utils import counters
 
 from semanticodec import (
     AudioError,
@@ -114,6 +116,19 @@ def test_layout_of_the_work_does_not_change_the_result(one_codec, sound):
     for execution in (Execution(), many):
         codec = SemantiCodec.from_model(one_codec.model, settings=settings, execution=execution)
         np.testing.assert_allclose(codec.decode(tokens), expected, atol=1e-5)
+
+
+def test_a_compiled_network_decodes_the_same(one_codec, sound):
+    model = copy.deepcopy(one_codec.model)
+    plain = SemantiCodec.from_model(model, settings=DecodeSettings(num_steps=2))
+    tokens = plain.encode(sound(5000), 16000)
+    expected = plain.decode(tokens)
+    torch._dynamo.reset()
+    counters.clear()
+    execution = Execution(compiler="eager")  # traces, but needs no C++ compiler
+    codec = SemantiCodec.from_model(model, settings=plain.settings, execution=execution)
+    np.testing.assert_allclose(codec.decode(tokens), expected, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] >= 2  # UNet and VAE
 
 
 def test_bfloat16_decodes_nearly_the_same(one_codec, sound):

@@ -187,7 +187,8 @@ class Conv2d(nn.Conv2d, CheapLayer):
         assert self.bias is not None
         plain = self.kernel_size == (3, 3) and self.stride == (1, 1)
         if plain and is_large(x, self.weight):
-            return fastconv.conv2d(*_cast(x, self.weight, self.bias))
+            x, weight, bias = _cast(x, self.weight, self.bias)
+            return fastconv.conv2d(x, weight, bias)
         if not self.keep:
             return super().forward(x)
         return self._packed_conv2d(x)
@@ -276,12 +277,12 @@ def upsample_conv2d(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         ``[B, Co, 2 H, 2 W]``.
     """
     height, width = x.shape[2:]
-    operands = _cast(x, kernel, bias.repeat(4))
+    x, kernel, repeated = _cast(x, kernel, bias.repeat(4))
     if is_large(x, kernel):
-        z = fastconv.conv2d(*operands)
+        z = fastconv.conv2d(x, kernel, repeated)
     else:
-        operands[0] = operands[0].contiguous(memory_format=torch.channels_last)
-        z = F.conv2d(*operands, padding=1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        z = F.conv2d(x, kernel, repeated, padding=1)
     phases = z.unflatten(1, (2, 2, -1))
     y = z.new_empty(len(x), 2 * height, 2 * width, len(bias)).permute(0, 3, 1, 2)
     for a in (0, 1):

@@ -161,7 +161,8 @@ class Conv1d(nn.Conv1d, CheapLayer):
             self.weight.shape[2] >= MIN_TAPS_1D and min(self.weight.shape[:2]) >= MIN_CHANNELS_1D
         )
         convolve = fastconv.conv1d if large else conv1d_rows
-        return convolve(*_cast(x, self.weight, self.bias), self.dilation[0])
+        x, weight, bias = _cast(x, self.weight, self.bias)
+        return convolve(x, weight, bias, self.dilation[0])
 
 
 class ConvTranspose1d(nn.ConvTranspose1d, CheapLayer):

@@ -127,27 +127,26 @@ def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None, stream: i
                     Reason.UNREADABLE_AUDIO,
                     f"{path} has {len(streams)} audio streams, so no stream {stream}",
                 )
-            resampler = av.AudioResampler(format="fltp")
-            parts = [
-                part
-                for frame in container.decode(streams[stream])
-                for part in resampler.resample(frame)
-            ]
+            resampler = av.AudioResampler(format="flt")  # planes of channels beyond 8 are misread
+            parts, forms = [], set()
+            for frame in container.decode(streams[stream]):
+                forms.add((frame.sample_rate, frame.layout.nb_channels))
+                if len(forms) > 1:
+                    raise MeasureError(
+                        Reason.UNREADABLE_AUDIO,
+                        f"{path} changes its sample rate or channels on the way, (Hz, channels): "
+                        f"{sorted(forms)}; write it anew with one of them",
+                    )
+                parts += [part.to_ndarray() for part in resampler.resample(frame)]
     except (av.FFmpegError, ValueError) as error:
         raise MeasureError(
             Reason.UNREADABLE_AUDIO, f"{path} is not readable audio: {error}"
         ) from error
     if not parts:
         raise MeasureError(Reason.EMPTY_AUDIO, f"{path} holds no samples in stream {stream}")
-    forms = {(part.sample_rate, part.layout.nb_channels) for part in parts}
-    if len(forms) > 1:
-        raise MeasureError(
-            Reason.UNREADABLE_AUDIO,
-            f"{path} changes its sample rate or channels on the way, (Hz, channels): "
-            f"{sorted(forms)}; write it anew with one of them",
-        )
-    ((rate, _),) = forms
-    samples = np.concatenate([part.to_ndarray() for part in parts], axis=1).astype(np.float32)
+    ((rate, channels),) = forms
+    interleaved = np.concatenate(parts, axis=1, dtype=np.float32)
+    samples = np.ascontiguousarray(interleaved.reshape(-1, channels).T)
     first = round(start_s * rate)
     last = None if duration_s is None else first + round(duration_s * rate)
     return Audio(samples[:, first:last], rate)

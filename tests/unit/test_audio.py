@@ -93,6 +93,15 @@ def test_ffmpeg_formats(tmp_path, tone):
     assert abs(level_dbfs(read.samples) - level_dbfs(tone)) < 1
 
 
+def test_ffmpeg_reads_many_channels(tmp_path):
+    pytest.importorskip("av")
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (18, 88)).astype(np.float32)
+    soundfile.write(tmp_path / "many.wav", wave.T, 16000, subtype="FLOAT")
+    for _ in range(20):  # what was wrong once was wrong at times
+        audio = _read_ffmpeg(tmp_path / "many.wav", 0.0, None)
+        np.testing.assert_array_equal(audio.samples, wave)
+
+
 def test_channels_that_change_on_the_way_are_told(tmp_path, tone):
     pytest.importorskip("av")
     path = tmp_path / "changes.mp3"

@@ -14,7 +14,7 @@ from bench.progress import console_progress
 
 COLUMNS = (
     "task", "codec", "representation", "stream", "probe", "accuracy", "ci_low", "ci_high", "chance",
-    "n",
+    "n", "difference", "p_value",
 )  # fmt: skip
 
 

@@ -4,12 +4,14 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bench.analysis.cache import ArrayCache
 from bench.analysis.figures import bar_figure
@@ -19,6 +21,7 @@ from bench.errors import UsageError, unknown_name
 from bench.plan import expand_codec_ids
 from bench.probes import logmel, probing, vectors
 from bench.probes.layouts import Example
+from bench.probes.probing import ProbeResult
 from bench.probes.tasks import Split, Task, find_tasks, load_tasks, splits
 from bench.probes.vectors import REPRESENTATIONS, Vector, View
 from bench.runner import Progress, Quiet
@@ -33,10 +36,12 @@ FEWEST_CLIPS = 10
 NOTES = (
     "Accuracy of a probe on clips it was not trained on, with a 95 % bootstrap interval (over "
     "groups such as speakers where the task has them). linear: logistic regression; mlp: two "
-    "layers, mean over seeds. embedding: quantizer's output averaged over time; features: the same "
-    "before the quantizer, its ceiling; reconstruction: log-mel statistics of the decoded audio; "
-    "log-mel: those of the original. chance: always naming the most frequent label. Bundled tasks "
-    "(made-...) show that a probe works and rank codecs only roughly."
+    "layers, mean over seeds. embedding: quantizer's output averaged over time; features: the "
+    "quantizer's input, its ceiling; reconstruction: log-mel statistics of the decoded audio; "
+    "log-mel: those of the original. chance: always naming the most frequent label. difference: "
+    "an embedding's accuracy minus that of its codec's features on the same clips, with interval "
+    "and p-value of a paired permutation test. Bundled tasks (made-...) show that a probe works "
+    "and rank codecs only roughly."
 )
 
 
@@ -111,6 +116,19 @@ def probe(
     return analysis
 
 
+@dataclass(frozen=True)
+class Probed:
+    """A row of the table, and how often each clip of the task was told rightly.
+
+    Attributes:
+        row: Of a codec, representation and probe.
+        correct: Share of seeds, ``[n]``; NaN where a clip has no vector or was not asked about.
+    """
+
+    row: Row
+    correct: NDArray[np.float64]
+
+
 class Prober:
     """One task: its examples, its splits, and the rows of every codec.
 
@@ -164,7 +182,7 @@ class Prober:
             progress.begin(f"{self.task.name}: log-mel", len(self.heard))
             found = [self._told(vectors.original(heard, self.cache), progress)
                      for heard in self.heard]  # fmt: skip
-            rows += self._probed(ORIGINAL, View("log-mel"), found)
+            rows += [one.row for one in self._probed(ORIGINAL, View("log-mel"), found)]
         for subject in chosen:
             if subject.info.unavailable_reason:
                 continue
@@ -172,20 +190,41 @@ class Prober:
             progress.begin(
                 f"{self.task.name}: {subject.info.codec_id}", len(wanted) * len(self.heard)
             )
+            probed: list[Probed] = []
             for view in wanted:
                 found = [
                     self._told(vectors.vector(subject, heard, view, self.cache), progress)
                     for heard in self.heard
                 ]
-                rows += self._probed(subject.identity, view, found)
+                probed += self._probed(subject.identity, view, found)
+            rows += self._beside_features(probed)
         return rows
+
+    def _beside_features(self, probed: Sequence[Probed]) -> list[Row]:
+        """Return the rows of a codec, those of embeddings with the difference to its features."""
+        ceilings = {
+            one.row["probe"]: one.correct
+            for one in probed
+            if one.row["representation"] == "features"
+        }
+        for one in probed:
+            ceiling = ceilings.get(one.row["probe"])
+            if one.row["representation"] == "embedding" and ceiling is not None:
+                found = probing.difference(one.correct, ceiling, self.groups)
+                one.row.update(
+                    difference=found.difference,
+                    diff_low=found.low,
+                    diff_high=found.high,
+                    p_value=found.p_value,
+                )
+        return [one.row for one in probed]
 
     @staticmethod
     def _told(found: Vector | Failure, progress: Progress) -> Vector | Failure:
         progress.advance(1, isinstance(found, Failure))
         return found
 
-    def _probed(self, identity: Row, view: View, found: Sequence[Vector | Failure]) -> list[Row]:
+    def _probed(self, identity: Row, view: View, found: Sequence[Vector | Failure]) -> list[Probed]:
         kept = [i for i, one in enumerate(found) if not isinstance(one, Failure)]
         counted = Counter(str(one.reason) for one in found if isinstance(one, Failure))
         common = identity | {
@@ -201,26 +240,30 @@ class Prober:
         labels = self.labels[kept]
         parts = self._kept_splits(kept)
         if len(kept) < FEWEST_CLIPS or not parts:
-            nothing = {"accuracy": math.nan, "n": 0}
-            return [common | {"probe": kind} | nothing for kind in probing.PROBES]
+            nothing = common | {"accuracy": math.nan, "n": 0}
+            unknown = np.full(len(found), math.nan)
+            return [Probed(nothing | {"probe": kind}, unknown) for kind in probing.PROBES]
         x = np.stack([one for one in found if not isinstance(one, Failure)])
-        return [
-            common | self._one(kind, x, labels, [self.groups[i] for i in kept], parts)
-            for kind in probing.PROBES
-        ]
+        groups = [self.groups[i] for i in kept]
+        answers = []
+        for kind in probing.PROBES:
+            done = probing.run_probe(
+                x, labels, groups, parts, kind, seeds=self.seeds, seed=self.seed
+            )
+            correct = np.full(len(found), math.nan)
+            correct[kept] = done.correct
+            row = common | {"chance": probing.chance(labels, parts), "dimensions": x.shape[1]}
+            answers.append(Probed(row | self._columns(kind, done), correct))
+        return answers
 
-    def _one(
-        self, kind: str, x: np.ndarray, labels: np.ndarray, groups: list[str], parts: list[Split]
-    ) -> Row:
-        done = probing.run_probe(x, labels, groups, parts, kind, seeds=self.seeds, seed=self.seed)
+    @staticmethod
+    def _columns(kind: str, done: ProbeResult) -> Row:
         return {
             "probe": kind,
             "accuracy": done.interval.estimate,
             "ci_low": done.interval.low,
             "ci_high": done.interval.high,
-            "chance": probing.chance(labels, parts),
             "n": done.interval.n,
-            "dimensions": x.shape[1],
             "seeds": len(done.by_seed),
             "seed_spread": max(done.by_seed) - min(done.by_seed),
         }

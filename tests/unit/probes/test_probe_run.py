@@ -49,6 +49,19 @@ def test_intervals_and_chance_stand_beside(finished):
     assert (ok["n"] == 64).all()
 
 
+def test_an_embedding_stands_beside_its_features_clip_by_clip(finished):
+    table = finished[1].tables["probes"]
+    told = table[(table["representation"] == "embedding") & (table["status"] == "ok")]
+    assert set(told["codec"]) == {"known_codecs:Steps", "known_codecs:Noise"}
+    ceilings = table[table["representation"] == "features"].set_index(["codec", "probe"])
+    for row in told.to_dict("records"):
+        ceiling = ceilings["accuracy"][row["codec"], row["probe"]]
+        assert row["difference"] == pytest.approx(row["accuracy"] - ceiling)
+        assert row["diff_low"] <= row["difference"] <= row["diff_high"]
+        assert 0 < row["p_value"] <= 1
+    assert table[table["representation"] != "embedding"]["difference"].isna().all()
+
+
 def test_a_failing_codec_has_no_accuracy_but_a_reason(finished):
     table = finished[1].tables["probes"]
     silent = table[(table["codec"] == "known_codecs:Silent") & (table["probe"] == "linear")]

@@ -46,11 +46,11 @@ NOTES = (
 
 
 def probe(
-    tasks: Sequence[str] = DEFAULT_TASKS,
-    codecs: Sequence[str] = DEFAULT_CODECS,
+    tasks: Sequence[str] | None = None,
+    codecs: Sequence[str] | None = None,
     *,
     out: str | Path,
-    representations: Sequence[str] = REPRESENTATIONS,
+    representations: Sequence[str] | None = None,
     data: Path | None = None,
     folder: Path | None = None,
     tasks_file: Path | None = None,
@@ -63,10 +63,10 @@ def probe(
     """Tell what codecs' tokens and reconstructions say about audio; write ``out/analysis/probes``.
 
     Args:
-        tasks: Names of bench/probes/tasks.yaml or of ``tasks_file``.
-        codecs: Codec ids.
+        tasks: Names of bench/probes/tasks.yaml or of ``tasks_file``; None: :data:`DEFAULT_TASKS`.
+        codecs: Codec ids; None: :data:`DEFAULT_CODECS`.
         out: A run's folder. Vectors are kept in ``out/cache`` and not made again.
-        representations: What is probed; see :mod:`bench.probes.vectors`.
+        representations: What is probed, of :mod:`bench.probes.vectors`; None: all.
         data: Folder of all datasets; None: ``$CODECBENCH_DATA``.
         folder: Of the audio of all tasks given, instead of where the task file puts it.
         tasks_file: More tasks.
@@ -81,6 +81,7 @@ def probe(
         DatasetError: If a task's audio is not there or not as described.
         BenchError: If ``out`` cannot be written.
     """
+    representations = REPRESENTATIONS if representations is None else representations
     for name in representations:
         if name not in REPRESENTATIONS:
             raise unknown_name("representation", name, REPRESENTATIONS)
@@ -89,11 +90,12 @@ def probe(
     out, progress = Path(out), progress or Quiet()
     work = out / "cache" / "made"
     work.mkdir(parents=True, exist_ok=True)
-    chosen = subjects(expand_codec_ids(codecs), seed=seed, device=device)
+    codec_ids = expand_codec_ids(DEFAULT_CODECS if codecs is None else codecs)
+    chosen = subjects(codec_ids, seed=seed, device=device)
     cache = ArrayCache(out / "cache" / "analysis")
     rows: list[Row] = []
     about: list[Row] = []
-    for task in find_tasks(tasks, load_tasks(tasks_file)):
+    for task in find_tasks(DEFAULT_TASKS if tasks is None else tasks, load_tasks(tasks_file)):
         where = folder or task.folder(work, data)
         examples = task.examples(where, limit=limit, seed=seed)
         bench = Prober(task, examples, cache, seeds, seed)

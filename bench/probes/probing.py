@@ -98,6 +98,7 @@ def _fit(kind: str, seed: int, vectors: NDArray[np.float32], labels: NDArray[Any
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the most passes are fixed
+        warnings.filterwarnings("ignore", "The number of unique classes")  # speakers are many
         return make_pipeline(StandardScaler(), probe).fit(vectors.astype(np.float64), labels)
 
 

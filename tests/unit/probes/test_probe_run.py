@@ -11,6 +11,7 @@ from bench.audio import Audio
 from bench.errors import UsageError
 from bench.probes.logmel import log_mel_statistics
 from bench.probes.run import probe
+from codec_zoo.registry import codec_class
 
 CODECS = [f"known_codecs:{name}" for name in ("Steps", "Noise", "Silent", "Bare")]
 
@@ -60,6 +61,21 @@ def test_an_embedding_stands_beside_its_features_clip_by_clip(finished):
         assert row["diff_low"] <= row["difference"] <= row["diff_high"]
         assert 0 < row["p_value"] <= 1
     assert table[table["representation"] != "embedding"]["difference"].isna().all()
+
+
+def test_features_of_the_shipped_model_tell_more_than_its_tokens(tmp_path):
+    codec = "semanticodec-mini@25tps"
+    if reason := codec_class("semanticodec-mini").unavailable_reason():
+        pytest.skip(reason)
+    table = probe(
+        ["made-voice"], [codec], out=tmp_path, representations=["embedding", "features"], seeds=1
+    ).tables["probes"]
+    told = table[table["probe"] == "linear"].set_index(["representation", "stream"])
+    tokens = told.loc["embedding", "all"]
+    assert tokens["accuracy"] > 2 * tokens["chance"]
+    assert tokens["difference"] < -0.2
+    assert tokens["p_value"] < 0.05
+    assert told["accuracy"]["features", ""] > 0.7
 
 
 def test_a_failing_codec_has_no_accuracy_but_a_reason(finished):

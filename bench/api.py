@@ -181,10 +181,7 @@ def probe(
     """
     from bench.probes import run as probes
 
-    chosen = probes.DEFAULT_TASKS if tasks is None else tasks
-    return probes.probe(
-        chosen, probes.DEFAULT_CODECS if codecs is None else codecs, out=out, **options
-    )
+    return probes.probe(tasks, codecs, out=out, **options)
 
 
 def token_statistics(
@@ -218,8 +215,7 @@ def token_statistics(
     from bench.analysis import run as analysis
 
     clips = find_clips(dataset, domains=domains, limit=limit, seed=seed)
-    chosen = analysis.TOKEN_CODECS if codecs is None else codecs
-    return analysis.token_statistics(clips, chosen, out=out, seed=seed, **options)
+    return analysis.token_statistics(clips, codecs, out=out, seed=seed, **options)
 
 
 def robustness(
@@ -252,8 +248,7 @@ def robustness(
     from bench.analysis import run as analysis
 
     clips = find_clips(dataset, domains=domains, limit=limit, seed=seed)
-    chosen = analysis.ROBUSTNESS_CODECS if codecs is None else codecs
-    return analysis.robustness(clips, chosen, out=out, seed=seed, **options)
+    return analysis.robustness(clips, codecs, out=out, seed=seed, **options)
 
 
 def bd_rate(

@@ -1,7 +1,9 @@
 """The commands ``tokens`` and ``robustness``."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -9,15 +11,8 @@ from rich.table import Table
 
 from bench.analysis.output import Analysis
 from bench.analysis.robustness import DAMAGES, Damage
-from bench.analysis.run import (
-    DEFAULT_METRICS,
-    ROBUSTNESS_CODECS,
-    TOKEN_CODECS,
-    token_statistics,
-)
-from bench.analysis.run import (
-    robustness as damage,
-)
+from bench.analysis.run import robustness as damage
+from bench.analysis.run import token_statistics
 from bench.api import find_clips
 from bench.clips import Clip
 from bench.progress import console_progress
@@ -31,41 +26,36 @@ ROBUSTNESS_COLUMNS = ("codec", "domain", "metric", "damage", "rates")
 #: A table for a log is as wide as it has to be.
 MINIMUM_WIDTH = 132
 
-#: A table for a log is as wide as it has to be.
-MINIMUM_WIDTH = 132
+
+@contextmanager
+def common(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the arguments that every analysis takes, and show its progress meanwhile."""
+    with console_progress(Console(stderr=True), plain=options.plain) as progress:
+        names = ("codecs", "out", "seed", "device")
+        yield {name: getattr(options, name) for name in names} | {"progress": progress}
 
 
 def tokens(options: argparse.Namespace) -> int:
     """Tell what codecs' tokens are like."""
-    error_console = Console(stderr=True)
-    with console_progress(error_console, plain=options.plain) as progress:
+    with common(options) as arguments:
         analysis = token_statistics(
             _clips(options),
-            options.codecs or TOKEN_CODECS,
-            out=options.out,
-            metrics=options.metrics or DEFAULT_METRICS,
+            metrics=options.metrics,
             stability_limit=options.stability_limit,
-            seed=options.seed,
-            device=options.device,
-            progress=progress,
+            **arguments,
         )
     return finish(analysis, "tokens", TOKEN_COLUMNS, options)
 
 
 def robustness(options: argparse.Namespace) -> int:
     """Damage payloads and tell what is left."""
-    error_console = Console(stderr=True)
-    with console_progress(error_console, plain=options.plain) as progress:
+    with common(options) as arguments:
         analysis = damage(
             _clips(options),
-            options.codecs or ROBUSTNESS_CODECS,
-            out=options.out,
-            metrics=options.metrics or DEFAULT_METRICS,
+            metrics=options.metrics,
             damages=_damages(options),
             draws=options.draws,
-            seed=options.seed,
-            device=options.device,
-            progress=progress,
+            **arguments,
         )
     return finish(analysis, "robustness", ROBUSTNESS_COLUMNS, options)
 

@@ -18,9 +18,10 @@ from bench.analysis.subjects import (
     Heard,
     Row,
     Subject,
-    attempted,
     mean_columns,
     metric_fingerprint,
+    metrics_key,
+    scores,
     status_of,
 )
 from bench.errors import MeasureError, Reason
@@ -66,7 +67,7 @@ def _compare(
     content = " ".join(heard.content_hash for heard in clips)
     key = {"what": "long", "codec": subject.info.fingerprint, "seed": str(subject.seed)}
     key |= {"clips": hashlib.sha256(content.encode()).hexdigest(), "version": VERSION}
-    key |= {"metrics": " ".join(map(metric_fingerprint, metric_names))}
+    key |= metrics_key(metric_names)
     return cache.get_or(key, partial(_code_both_ways, subject, clips, metric_names))
 
 
@@ -94,9 +95,8 @@ def _code_both_ways(
         parts = (alone, decoded[:, start : start + wave.shape[1]])
         for side, part in enumerate(parts):
             samples = heard.restored(codec, part, wave.shape[1])
-            for column, name in enumerate(metric_names):
-                score = attempted(name, partial(heard.score, samples, name))
-                values[index, column, side], reasons[index, column, side] = score
+            found = scores(heard, samples, metric_names)
+            values[index, :, side], reasons[index, :, side] = found["values"], found["reasons"]
         if encoded.codes is not None and long.codes is not None:
             first = start // unit * codec.positions_per_moment
             shares[index] = kept(subject, encoded.codes, long.codes[:, first:])["total"]

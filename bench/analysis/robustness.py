@@ -20,11 +20,13 @@ from bench.analysis.subjects import (
     Heard,
     Row,
     Subject,
-    attempted,
     coded,
     mean_columns,
     metric_fingerprint,
+    metrics_key,
+    scores,
     status_of,
+    value_and_reason,
 )
 from bench.errors import MeasureError, Reason
 from bench.runner import Progress
@@ -103,7 +105,7 @@ def _scores(
 ) -> Arrays | Failure:
     key = {"what": "damaged", "codec": subject.info.fingerprint, "clip": heard.content_hash}
     key |= {"damage": kind.name, "rate": repr(rate), "draw": str(draw), "version": VERSION}
-    key |= {"seed": str(subject.seed), "metrics": " ".join(map(metric_fingerprint, metric_names))}
+    key |= {"seed": str(subject.seed)} | metrics_key(metric_names)
     work = partial(_damage_and_score, subject, heard, metric_names, kind, rate, draw, cache)
     return attempt(
         f"{subject.info.codec_id}: {kind.name} {rate} of {heard.clip.id}",
@@ -132,11 +134,7 @@ def _damage_and_score(
     if isinstance(decoded, Failure):  # that it cannot be decoded is the result, and is kept
         reasons = [str(decoded.reason)] * len(metric_names)
         return {"values": np.full(len(reasons), np.nan), "reasons": np.array(reasons, "U40")}
-    done = [attempted(name, partial(heard.score, decoded, name)) for name in metric_names]
-    return {
-        "values": np.array([value for value, _ in done]),
-        "reasons": np.array([reason for _, reason in done], dtype="U40"),
-    }
+    return scores(heard, decoded, metric_names)
 
 
 def _decode(subject: Subject, heard: Heard, payload: bytes, samples: int) -> np.ndarray:
@@ -197,7 +195,7 @@ def _rows(
     for domain in sorted({domain for domain, _ in pairs}):
         own = [one for other, one in pairs if other == domain]
         for column, metric in enumerate(metric_names):
-            values, reasons = zip(*(_value(one, column) for one in own), strict=True)
+            values, reasons = zip(*(value_and_reason(one, column) for one in own), strict=True)
             if set(reasons) == {str(Reason.NOT_FOR_DOMAIN)}:
                 continue
             columns = mean_columns(values, reasons)
@@ -211,9 +209,3 @@ def _rows(
                 | {"metric_fingerprint": metric_fingerprint(metric), "version": VERSION}
             )
     return rows
-
-
-def _value(found: Arrays | Failure, column: int) -> tuple[float, str]:
-    if isinstance(found, Failure):
-        return float("nan"), str(found.reason)
-    return float(found["values"][column]), str(found["reasons"][column])

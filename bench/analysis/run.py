@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from bench.analysis.cache import ArrayCache
 from bench.analysis.figures import bar_figure, line_figure
+from bench.analysis.generations import generation_rows
 from bench.analysis.long_audio import long_audio_rows
 from bench.analysis.output import Analysis, skipped_rows, table_of
 from bench.analysis.robustness import DAMAGES, NONE, Damage, robustness_rows
-from bench.analysis.stability import PERTURBATIONS, generation_rows, stability_rows
+from bench.analysis.stability import PERTURBATIONS, stability_rows
 from bench.analysis.subjects import Heard, Row, Subject, subjects
 from bench.analysis.tokens import (
     add_matched_utilisation,
@@ -50,12 +51,20 @@ ROBUSTNESS_NOTES = (
 )
 
 
+def _known_metrics(names: Sequence[str] | None) -> Sequence[str]:
+    """Return the metrics that are wanted; a wrong name is told before anything is coded."""
+    chosen = DEFAULT_METRICS if names is None else names
+    for name in chosen:
+        metric_info(name)
+    return chosen
+
+
 def token_statistics(
     clips: Sequence[Clip],
-    codecs: Sequence[str] = TOKEN_CODECS,
+    codecs: Sequence[str] | None = None,
     *,
     out: str | Path,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     stability_limit: int = 4,
     seed: int = 0,
     device: str = "cpu",
@@ -65,9 +74,10 @@ def token_statistics(
 
     Args:
         clips: What is encoded; see :func:`bench.api.find_clips`.
-        codecs: Codec ids; one without codebooks has only its generations told.
+        codecs: Codec ids; one without codebooks has only its generations told. None:
+            :data:`TOKEN_CODECS`.
         out: A run's folder. What was encoded before is kept in ``out/cache`` and not done again.
-        metrics: Of the quality of later generations.
+        metrics: Of the quality of later generations; None: :data:`DEFAULT_METRICS`.
         stability_limit: That many clips of each domain are perturbed and coded again.
         seed: Of everything random.
         device: Where neural codecs run.
@@ -77,21 +87,18 @@ def token_statistics(
         UsageError: If a name is wrong.
         BenchError: If ``out`` cannot be written.
     """
-    for name in metrics:
-        metric_info(name)  # a wrong name is told before anything is coded
+    metrics = _known_metrics(metrics)
     out, progress = Path(out), progress or Quiet()
-    chosen = subjects(expand_codec_ids(codecs), seed=seed, device=device)
+    codec_ids = expand_codec_ids(TOKEN_CODECS if codecs is None else codecs)
+    chosen = subjects(codec_ids, seed=seed, device=device)
     heard = [Heard(clip) for clip in clips]
     few = [Heard(clip) for clip in select(clips, limit=stability_limit, seed=seed)]
     cache = ArrayCache(out / "cache" / "analysis")
-    rows, told, moved, generations = _token_rows(chosen, heard, few, metrics, cache, progress)
+    rows = _token_rows(chosen, heard, few, metrics, cache, progress)
     skipped = skipped_rows([subject.info for subject in chosen])
-    tables = {
-        "tokens": table_of([*rows, *skipped]),
-        "token_information": table_of(told),
-        "token_stability": table_of(moved),
-        "generations": table_of([*generations, *skipped]),
-    }
+    for name in ("tokens", "generations"):
+        rows[name] += skipped
+    tables = {name: table_of(part) for name, part in rows.items()}
     analysis = Analysis(
         name="tokens",
         title="Tokens",
@@ -114,12 +121,10 @@ def _token_rows(
     metrics: Sequence[str],
     cache: ArrayCache,
     progress: Progress,
-) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Return rows of tokens, of what streams share, of stability and of generations."""
-    rows: list[Row] = []
-    told: list[Row] = []
-    moved: list[Row] = []
-    generations: list[Row] = []
+) -> dict[str, list[Row]]:
+    """Return the rows of each table."""
+    names = ("tokens", "token_information", "token_stability", "generations")
+    rows: dict[str, list[Row]] = {name: [] for name in names}
     tokens_of: dict[tuple[str, str, str], np.ndarray] = {}
     for subject in chosen:
         if subject.info.unavailable_reason:
@@ -130,19 +135,19 @@ def _token_rows(
         if has_codes:
             coded, failures = coded_tokens(subject, heard, cache, progress)
             own = token_rows(subject, coded, failures)
-            rows += own
+            rows["tokens"] += own
             for row in own:
                 part = [one for one in coded if row["domain"] in ("all", one.domain)]
                 for name, _, tokens in streams_of(subject, part):
                     key = (subject.info.codec_id, row["domain"], name)
                     tokens_of[key] = np.concatenate(tokens)
-            told += information_rows(subject, coded)
-            moved += stability_rows(subject, few, cache, progress)
+            rows["token_information"] += information_rows(subject, coded)
+            rows["token_stability"] += stability_rows(subject, few, cache, progress)
         quality, kept = generation_rows(subject, few, metrics, cache, progress)
-        generations += quality
-        moved += kept
-    add_matched_utilisation(rows, tokens_of)
-    return rows, told, moved, generations
+        rows["generations"] += quality
+        rows["token_stability"] += kept
+    add_matched_utilisation(rows["tokens"], tokens_of)
+    return rows
 
 
 def _token_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
@@ -190,10 +195,10 @@ def _metric_figures(
 
 def robustness(
     clips: Sequence[Clip],
-    codecs: Sequence[str] = ROBUSTNESS_CODECS,
+    codecs: Sequence[str] | None = None,
     *,
     out: str | Path,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     damages: Sequence[Damage] = DAMAGES,
     draws: int = 1,
     seed: int = 0,
@@ -204,9 +209,9 @@ def robustness(
 
     Args:
         clips: What is encoded.
-        codecs: Codec ids.
+        codecs: Codec ids; None: :data:`ROBUSTNESS_CODECS`.
         out: A run's folder. What was scored before is kept in ``out/cache`` and not done again.
-        metrics: Of what was decoded.
+        metrics: Of what was decoded; None: :data:`DEFAULT_METRICS`.
         damages: Kinds and rates.
         draws: How often each clip is damaged anew.
         seed: Of everything random.
@@ -217,10 +222,10 @@ def robustness(
         UsageError: If a name is wrong.
         BenchError: If ``out`` cannot be written.
     """
-    for name in metrics:
-        metric_info(name)
+    metrics = _known_metrics(metrics)
     out, progress = Path(out), progress or Quiet()
-    chosen = subjects(expand_codec_ids(codecs), seed=seed, device=device)
+    codec_ids = expand_codec_ids(ROBUSTNESS_CODECS if codecs is None else codecs)
+    chosen = subjects(codec_ids, seed=seed, device=device)
     heard = [Heard(clip) for clip in clips]
     cache = ArrayCache(out / "cache" / "analysis")
     rates = sum(len(kind.rates) for kind in (NONE, *damages))

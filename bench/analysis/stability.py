@@ -1,12 +1,11 @@
-"""How tokens hold when the audio moves a little, and when it is coded again and again.
+"""How tokens hold when the audio moves a little.
 
 A token is *kept* where the same position of the same stream holds the same entry. Audio is
 shifted (its first samples are cut off, by less than one frame, so that positions still correspond),
-made louder and softer, or given light noise; and what was decoded is coded once more, up to five
-generations, with its quality beside it.
+made louder and softer, or given light noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,21 +16,17 @@ from bench.analysis.subjects import (
     Heard,
     Row,
     Subject,
-    attempted,
     coded,
     codes_key,
     mean_columns,
-    metric_fingerprint,
 )
-from bench.audio import Audio, Samples
-from bench.coding import to_codec
+from bench.audio import Samples
 from bench.errors import Reason
 from bench.runner import Progress
 from bench.worker import Failure, attempt
 
 #: Raised by every change that moves a number.
 VERSION = "1"
-GENERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -109,13 +104,14 @@ def stability_rows(
         found = [_kept_of_clip(subject, heard, perturbation, cache) for heard in clips]
         progress.advance(len(clips), sum(isinstance(one, Failure) for one in found))
         about = {"perturbation": perturbation.name, "amount": perturbation.label(subject)}
-        rows += _rows_by_stream(subject, found, about)
+        rows += rows_by_stream(subject, found, about)
     return rows
 
 
-def _rows_by_stream(
+def rows_by_stream(
     subject: Subject, found: Sequence[dict[str, float] | Failure], about: Row
 ) -> list[Row]:
+    """Return the mean share of tokens kept, a row per stream."""
     shares = pd.DataFrame([one for one in found if not isinstance(one, Failure)])
     reasons = [str(one.reason) for one in found if isinstance(one, Failure)]
     missing = [float("nan")] * len(reasons)
@@ -153,116 +149,3 @@ def _codes(subject: Subject, wave: Samples) -> Arrays:
     codes = subject.codec.encode(wave).codes
     assert codes is not None, "asked only of codecs with codebooks"
     return {"codes": codes}
-
-
-# --- generations ------------------------------------------------------------------------------
-
-
-def generation_rows(
-    subject: Subject,
-    clips: Sequence[Heard],
-    metric_names: Sequence[str],
-    cache: ArrayCache,
-    progress: Progress,
-) -> tuple[list[Row], list[Row]]:
-    """Code what was decoded, :data:`GENERATIONS` times.
-
-    Returns:
-        Rows of quality by generation, domain and metric (of any codec), and rows of the tokens of
-        the first generation that are kept (of a codec with codebooks).
-    """
-    found = []
-    for heard in clips:
-        found.append(_generations(subject, heard, metric_names, cache))
-        progress.advance(1, isinstance(found[-1], Failure))
-    return _quality_rows(subject, clips, found, metric_names), _kept_rows(subject, found)
-
-
-def _generations(
-    subject: Subject, heard: Heard, metric_names: Sequence[str], cache: ArrayCache
-) -> Arrays | Failure:
-    prints = [metric_fingerprint(name) for name in metric_names]
-    key = {"what": "generations", "codec": subject.info.fingerprint, "clip": heard.content_hash}
-    key |= {"seed": str(subject.seed), "metrics": " ".join(prints), "version": VERSION}
-    return attempt(
-        f"{subject.info.codec_id}: generations of {heard.clip.id}",
-        Reason.CODEC_ERROR,
-        lambda: cache.get_or(key, lambda: _code_again(subject, heard, metric_names)),
-    )
-
-
-def _code_again(subject: Subject, heard: Heard, metric_names: Sequence[str]) -> Arrays:
-    codec, audio = subject.codec, heard.audio
-    values = np.full((GENERATIONS, len(metric_names)), np.nan)
-    reasons = np.full(values.shape, "", dtype="U40")
-    shares: list[dict[str, float]] = []
-    first: np.ndarray | None = None
-    for generation in range(GENERATIONS):
-        wave = to_codec(codec.spec, audio)
-        encoded = codec.encode(wave)
-        if encoded.codes is not None:
-            first = encoded.codes if first is None else first
-            shares.append(kept(subject, first, encoded.codes))
-        seed = subject.decoder_seed(heard.content_hash, generation)
-        samples = heard.restored(codec, codec.decode(encoded.payload, seed=seed), wave.shape[1])
-        audio = Audio(samples, audio.sample_rate)
-        for column, name in enumerate(metric_names):
-            score = _scorer(heard, samples, name)
-            values[generation, column], reasons[generation, column] = attempted(name, score)
-    names = list(shares[0]) if shares else []
-    table = [[share[name] for name in names] for share in shares]
-    return {
-        "values": values,
-        "reasons": reasons,
-        "streams": np.array(names, dtype="U40"),
-        "kept": np.array(table, dtype=np.float64).reshape(len(shares), len(names)),
-    }
-
-
-def _scorer(heard: Heard, samples: Samples, metric: str) -> Callable[[], float]:
-    return lambda: heard.score(samples, metric)
-
-
-def _quality_rows(
-    subject: Subject,
-    clips: Sequence[Heard],
-    found: Sequence[Arrays | Failure],
-    metric_names: Sequence[str],
-) -> list[Row]:
-    rows: list[Row] = []
-    for domain in sorted({heard.clip.domain for heard in clips}):
-        own = [one for heard, one in zip(clips, found, strict=True) if heard.clip.domain == domain]
-        for generation in range(GENERATIONS):
-            for column, metric in enumerate(metric_names):
-                pairs = [_one(one, generation, column) for one in own]
-                if all(reason == Reason.NOT_FOR_DOMAIN for _, reason in pairs):
-                    continue
-                rows.append(
-                    subject.identity
-                    | {"domain": str(domain), "generation": generation + 1, "metric": metric}
-                    | mean_columns([value for value, _ in pairs], [why for _, why in pairs])
-                    | {"metric_fingerprint": metric_fingerprint(metric), "version": VERSION}
-                )
-    return rows
-
-
-def _one(found: Arrays | Failure, generation: int, column: int) -> tuple[float, str]:
-    if isinstance(found, Failure):
-        return float("nan"), str(found.reason)
-    return float(found["values"][generation, column]), str(found["reasons"][generation, column])
-
-
-def _kept_rows(subject: Subject, found: Sequence[Arrays | Failure]) -> list[Row]:
-    rows: list[Row] = []
-    if not subject.codec.spec.codebook_sizes:
-        return rows
-    for generation in range(1, GENERATIONS):
-        shares = [
-            one
-            if isinstance(one, Failure)
-            else dict(zip(one["streams"].tolist(), one["kept"][generation].tolist(), strict=True))
-            for one in found
-        ]
-        about: Row = {"perturbation": "generation", "amount": generation + 1}
-        rows += _rows_by_stream(subject, shares, about)
-    return rows

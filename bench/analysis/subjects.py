@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -149,10 +149,32 @@ def metric_fingerprint(name: str) -> str:
     return metric_info(name).fingerprint
 
 
-def attempted(what: str, work: Callable[[], float]) -> tuple[float, str]:
-    """Return a value and no reason, or NaN and the typed reason why there is none."""
-    done = attempt(what, Reason.METRIC_ERROR, work)
-    return (math.nan, str(done.reason)) if isinstance(done, Failure) else (done, "")
+def metrics_key(names: Sequence[str]) -> dict[str, str]:
+    """Return what scores by these metrics depend on."""
+    return {"metrics": " ".join(metric_fingerprint(name) for name in names)}
+
+
+def scores(heard: Heard, samples: Samples, names: Sequence[str]) -> Arrays:
+    """Return metrics of samples ``[C, N]``: ``values`` ``[m]``, and ``reasons`` where one is NaN.
+
+    The samples are those of the clip as decoded, at its rate.
+    """
+    done = [
+        attempt(name, Reason.METRIC_ERROR, partial(heard.score, samples, name)) for name in names
+    ]
+    return {
+        "values": np.array([math.nan if isinstance(one, Failure) else one for one in done]),
+        "reasons": np.array(
+            [str(one.reason) if isinstance(one, Failure) else "" for one in done], dtype="U40"
+        ),
+    }
+
+
+def value_and_reason(found: Arrays | Failure, *place: int) -> tuple[float, str]:
+    """Return one of the ``values`` and its reason; of a clip that failed, NaN and the reason."""
+    if isinstance(found, Failure):
+        return math.nan, str(found.reason)
+    return float(found["values"][place]), str(found["reasons"][place])
 
 
 def status_of(reasons: Sequence[str]) -> Status:

@@ -7,14 +7,15 @@ every codec; vectors are brought to zero mean and unit variance by the training 
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.probes.tasks import Split
-from bench.stats.bootstrap import Interval, mean_interval, ratio_interval
+from bench.stats.bootstrap import Interval, ratio_interval
+from bench.stats.paired import Comparison, paired_ratio_difference
 
 #: Raised by every change that moves an accuracy.
 VERSION = "1"
@@ -32,7 +33,7 @@ class ProbeResult:
     """How often a probe was right.
 
     Attributes:
-        correct: Share of seeds in which each clip was told rightly, ``[n]``, of the clips asked.
+        correct: Share of seeds in which each clip was told rightly, ``[n]``; NaN: not asked about.
         by_seed: Accuracy of each seed.
         interval: Accuracy over clips and seeds with its bootstrap interval: over groups where the
             task has groups, since clips of one speaker are not independent, else over clips.
@@ -70,10 +71,12 @@ def run_probe(
         for train, test in splits:
             told = _fit(kind, seed + number, vectors[train], labels[train]).predict(vectors[test])
             answers[number, test] = told == labels[test]
-    asked = np.flatnonzero(~np.isnan(answers[0]))
-    correct = answers[:, asked].mean(axis=0)
-    by_seed = tuple(float(row) for row in answers[:, asked].mean(axis=1))
-    return ProbeResult(correct, by_seed, _interval(correct, [groups[i] for i in asked]))
+    correct = answers.mean(axis=0)
+    by_seed = tuple(float(accuracy) for accuracy in np.nanmean(answers, axis=1))
+    sums = by_group(correct[:, None], groups)
+    found = ratio_interval(sums[:, 0], sums[:, 1])
+    n = np.count_nonzero(~np.isnan(correct))
+    return ProbeResult(correct, by_seed, replace(found, n=n))
 
 
 def _fit(kind: str, seed: int, vectors: NDArray[np.float32], labels: NDArray[Any]) -> Any:
@@ -95,16 +98,38 @@ def _fit(kind: str, seed: int, vectors: NDArray[np.float32], labels: NDArray[Any
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the most passes are fixed
+        warnings.filterwarnings("ignore", "The number of unique classes")  # speakers are many
         return make_pipeline(StandardScaler(), probe).fit(vectors.astype(np.float64), labels)
 
 
-def _interval(correct: NDArray[np.float64], groups: Sequence[str]) -> Interval:
-    if not all(groups):
-        return mean_interval(correct)
-    names = np.array(groups)
-    members = [correct[names == name] for name in sorted(set(groups))]
-    found = ratio_interval([one.sum() for one in members], [len(one) for one in members])
-    return Interval(found.estimate, found.low, found.high, len(correct))
+def difference(
+    correct: NDArray[np.float64], reference: NDArray[np.float64], groups: Sequence[str]
+) -> Comparison:
+    """Compare two probes on the clips that both were asked about, with a paired test.
+
+    Args:
+        correct: Of one probe, as in :class:`ProbeResult`.
+        reference: Of the other, of the same clips.
+        groups: As in :func:`run_probe`; two probes are swapped group by group.
+    """
+    sums = by_group(np.stack([correct, reference], axis=1), groups)
+    return paired_ratio_difference(sums[:, 0], sums[:, 2], sums[:, 1], sums[:, 2])
+
+
+def by_group(columns: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return sums of the columns ``[n, c]`` and the number of clips, ``[groups, c + 1]``.
+
+    Clips with a NaN do not count. Without groups, each clip is one.
+    """
+    asked = ~np.isnan(columns).any(axis=1)
+    rows = np.column_stack([columns, np.ones(len(columns))])[asked]
+    names = np.array(groups)[asked]
+    if not all(names):
+        return rows
+    found, place = np.unique(names, return_inverse=True)
+    sums = np.zeros((len(found), rows.shape[1]))
+    np.add.at(sums, place, rows)
+    return sums
 
 
 def chance(labels: NDArray[Any], splits: Sequence[Split]) -> float:

@@ -1,8 +1,9 @@
 """One vector per clip: what a probe is given.
 
 ``embedding``: the quantizer's output, averaged over time, of all codebooks or of one stream;
-``features``: what is quantized, averaged alike, the ceiling of the embedding; ``reconstruction``:
-log-mel statistics of what was decoded, which any codec has; ``log-mel``: those of the original.
+``features``: what the quantizer is given, averaged alike, the ceiling of the embedding;
+``reconstruction``: log-mel statistics of what was decoded, which any codec has; ``log-mel``: those
+of the original.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from bench.probes import logmel
 from bench.worker import Failure, attempt
 
 #: Raised by every change that moves a vector.
-VERSION = "1"
+VERSION = "2"
 REPRESENTATIONS = ("log-mel", "reconstruction", "embedding", "features")
 Vector = NDArray[np.float32]
 

@@ -247,9 +247,10 @@ class Codec(ABC):
         raise CodecError(f"{self.spec.codec_id} has {known}, not the stream {stream!r}")
 
     def features(self, wave: Wave) -> NDArray[np.float32] | None:
-        """Return what is quantized, of a waveform ``[C, N]``, as ``[D, T']``; None: not known.
+        """Return what the encoder gives its quantizer for a waveform ``[C, N]``, as ``[D, T']``.
 
-        The ceiling of ``embed``: the same representation before the codebooks.
+        The ceiling of ``embed``, so in full: before any projection to the few numbers that the
+        codebooks hold. None where it is not known.
         """
         return None
 

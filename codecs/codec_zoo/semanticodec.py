@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from semanticodec import SemantiCodec
     from semanticodec.config import SemantiCodecConfig
+    from semanticodec.model import SemantiCodecModel
     from semanticodec.settings import DecodeSettings
 
 SAMPLE_RATE = 16000
@@ -168,7 +169,11 @@ class SemantiCodecAdapter(Codec):
             return self._by_column(torch.cat(vectors, -1))
 
     def features(self, wave: Wave) -> NDArray[np.float32]:
-        """Return what is quantized, ``[bands * D, columns]``: of the released model, AudioMAE's."""
+        """Return ``[bands * D, columns]``: AudioMAE's features, then the acoustic latents.
+
+        AudioMAE's are whole, before the small model's projection; of the released model they are
+        what k-means is given. The latents are what the acoustic codebook is given.
+        """
         import torch
 
         from semanticodec.encoding import WindowCutter, num_positions
@@ -179,7 +184,7 @@ class SemantiCodecAdapter(Codec):
             cutter = WindowCutter(model)
             samples = torch.from_numpy(wave[0]).to(model.device)
             windows = [*cutter.push(samples), *cutter.finish()]
-            found = torch.cat([model.represent(window[None])[0] for window in windows])
+            found = torch.cat([_unquantized(model, window[None])[0] for window in windows])
         return self._by_column(found[: num_positions(wave.shape[1], model.config)])
 
     def _by_column(self, vectors: "torch.Tensor") -> NDArray[np.float32]:
@@ -371,6 +376,20 @@ class SemantiCodecMini(SemantiCodecAdapter):
         from semanticodec.mini import PRESETS
 
         return dict(PRESETS)
+
+
+def _unquantized(model: "SemantiCodecModel", window: "torch.Tensor") -> "torch.Tensor":
+    """Return AudioMAE's features beside the acoustic latents, ``[1, T, D]``, of a mel window."""
+    import torch
+
+    from semanticodec.semantic import stack_patches
+
+    config = model.config
+    audiomae = stack_patches(model.audiomae(window), config.audiomae.grid, config.semantic)
+    represented = model.represent(window)
+    centroids = model.semantic.decode(model.semantic.encode(represented))
+    latents = model.acoustic.latents(represented, centroids, model.valid_positions(window))
+    return torch.cat((audiomae, latents), -1)
 
 
 def _own_checkpoint(path: Path) -> "tuple[SemantiCodecConfig, str]":

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 import bench
-from bench.cli import _names, main
+from bench.cli import main
+from bench.cli.arguments import names as read_names
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -233,4 +234,4 @@ def test_a_device_that_is_not_here_is_one_line(device, message, audio, tmp_path,
     ],
 )
 def test_names_and_their_options_are_told_apart(names):
-    assert _names(",".join(names)) == names
+    assert read_names(",".join(names)) == names

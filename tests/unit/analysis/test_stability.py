@@ -4,13 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.stability import (
-    PERTURBATIONS,
-    Perturbation,
-    generation_rows,
-    kept,
-    stability_rows,
-)
+from bench.analysis.generations import generation_rows
+from bench.analysis.stability import PERTURBATIONS, Perturbation, kept, stability_rows
 
 
 def shares(subject, heard, cache, quiet):

@@ -11,6 +11,7 @@ from bench.audio import Audio
 from bench.errors import UsageError
 from bench.probes.logmel import log_mel_statistics
 from bench.probes.run import probe
+from codec_zoo.registry import codec_class
 
 CODECS = [f"known_codecs:{name}" for name in ("Steps", "Noise", "Silent", "Bare")]
 
@@ -47,6 +48,34 @@ def test_intervals_and_chance_stand_beside(finished):
     assert (ok["accuracy"] <= ok["ci_high"]).all()
     assert ok["chance"].between(0.05, 0.2).all()
     assert (ok["n"] == 64).all()
+
+
+def test_an_embedding_stands_beside_its_features_clip_by_clip(finished):
+    table = finished[1].tables["probes"]
+    told = table[(table["representation"] == "embedding") & (table["status"] == "ok")]
+    assert set(told["codec"]) == {"known_codecs:Steps", "known_codecs:Noise"}
+    ceilings = table[table["representation"] == "features"].set_index(["codec", "probe"])
+    for row in told.to_dict("records"):
+        ceiling = ceilings["accuracy"][row["codec"], row["probe"]]
+        assert row["difference"] == pytest.approx(row["accuracy"] - ceiling)
+        assert row["diff_low"] <= row["difference"] <= row["diff_high"]
+        assert 0 < row["p_value"] <= 1
+    assert table[table["representation"] != "embedding"]["difference"].isna().all()
+
+
+def test_features_of_the_shipped_model_tell_more_than_its_tokens(tmp_path):
+    codec = "semanticodec-mini@25tps"
+    if reason := codec_class("semanticodec-mini").unavailable_reason():
+        pytest.skip(reason)
+    table = probe(
+        ["made-voice"], [codec], out=tmp_path, representations=["embedding", "features"], seeds=1
+    ).tables["probes"]
+    told = table[table["probe"] == "linear"].set_index(["representation", "stream"])
+    tokens = told.loc["embedding", "all"]
+    assert tokens["accuracy"] > 2 * tokens["chance"]
+    assert tokens["difference"] < -0.2
+    assert tokens["p_value"] < 0.05
+    assert told["accuracy"]["features", ""] > 0.7
 
 
 def test_a_failing_codec_has_no_accuracy_but_a_reason(finished):

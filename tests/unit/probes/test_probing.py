@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.probes.probing import PROBES, chance, run_probe
+from bench.probes.probing import PROBES, chance, difference, run_probe
 
 COUNT = 80
 LABELS = np.array([("a", "b", "c", "d")[i % 4] for i in range(COUNT)])
@@ -60,6 +60,29 @@ def test_clips_of_one_group_count_together():
     single = run_probe(x, LABELS, [""] * COUNT, splits, "linear").interval
     assert grouped.estimate == single.estimate == pytest.approx(0.5, abs=0.05)
     assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
+
+
+def test_probes_are_compared_on_the_clips_that_both_were_asked_about():
+    reference = np.tile([1.0, 1.0, 0.0, 1.0], COUNT // 4)
+    worse = reference * np.tile([1.0, 0.0], COUNT // 2)
+    worse[:4] = np.nan
+    found = difference(worse, reference, [""] * COUNT)
+    assert found.n == COUNT - 4
+    assert found.difference == pytest.approx(-0.5)
+    assert found.low <= -0.5 <= found.high < 0
+    assert found.p_value < 1e-3
+    alike = difference(reference, reference, [""] * COUNT)
+    assert (alike.difference, alike.p_value) == (0.0, 1.0)
+
+
+def test_clips_of_one_group_are_swapped_together():
+    reference = np.ones(COUNT)
+    worse = np.where([group in ("g1", "g2", "g3") for group in GROUPS], 0.0, 1.0)
+    found = difference(worse, reference, GROUPS)
+    assert found.difference == pytest.approx(-0.3)
+    assert found.n == 10
+    assert found.p_value == 0.25  # of 2^3 ways to swap, two are as far apart
+    assert difference(worse, reference, [""] * COUNT).p_value < 1e-3
 
 
 def test_chance_is_the_most_frequent_label_of_the_training_part():

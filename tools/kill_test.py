@@ -93,7 +93,8 @@ def main() -> int:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            kill_and_compare(options, options.folder or Path(scratch))
+            folder = options.folder or Path(scratch)
+            kill_and_compare(options, folder / f"{options.clips}-clips-seed-{options.seed}")
         except BrokenPromiseError as error:
             print(f"BROKEN: {error}")
             return 1
@@ -231,7 +232,7 @@ class Run:
     def check_end(self, code: int, *, ours: bool) -> None:
         """Check what must hold whenever the program has ended."""
         self.process = None
-        last = ([""] + self.log.read_text().splitlines())[-1]
+        last = ["", *self.log.read_text().splitlines()][-1]
         if (
             not ours
             and code not in (0, 1)

@@ -62,7 +62,8 @@ VICTIMS = {
     "cluster": ("program", "worker", "ray worker", "node"),
 }
 #: What belongs to a cluster and not to the run on it.
-OF_THE_CLUSTER = r"/ray/|^ray::IDLE"
+OF_THE_CLUSTER = r"/ray/|^ray::(IDLE|DashboardAgent|RuntimeEnvAgent)"
+NOTHING = r"(?!)"
 KEYS = {
     "codings": ("codec_fingerprint", "clip_hash", "seed"),
     "scores": ("codec_fingerprint", "clip_hash", "seed", "metric_fingerprint"),
@@ -119,7 +120,7 @@ def kill_and_compare(options: argparse.Namespace, folder: Path) -> None:
     with cluster_of(options.nodes) as cluster:
         where = ["--executor", options.executor]
         where += ["--address", cluster.address] if cluster else []
-        run = Run([*command, *where], out, whole)
+        run = Run([*command, *where], out, whole, OF_THE_CLUSTER if cluster else NOTHING)
         kind = "cluster" if cluster else options.executor
         for moment, victim in plan_kills(options.kills, VICTIMS[kind], rng):
             run.wait_for(moment * quiet.count())
@@ -186,11 +187,13 @@ class Run:
 
     Attributes:
         whole: Rows of the run left alone, to tell what each start has left to do.
+        stays: Pattern of the command lines of processes that are not the run's.
     """
 
     command: Sequence[str]
     out: Path
     whole: dict[str, Rows] | None = None
+    stays: str = NOTHING
     process: psutil.Popen | None = None
     starts: int = 0
     kept: dict[str, Rows] = field(default_factory=lambda: {name: {} for name in KEYS})
@@ -265,7 +268,7 @@ class Run:
     def check_gone(self) -> None:
         """Check that no process of the run is left."""
         until = time.monotonic() + GONE_WITHIN_S
-        while left := [line for _, line in processes() if not re.search(OF_THE_CLUSTER, line)]:
+        while left := [line for _, line in processes() if not re.search(self.stays, line)]:
             if time.monotonic() > until:
                 raise BrokenPromiseError(f"processes are left over: {left}")
             time.sleep(0.2)

@@ -15,7 +15,7 @@ and replaced. Whenever the program has ended, the same command is started again.
 - no process of the run was left over after the program was gone;
 - SQLite's own check finds the store in order; whatever else ended the program stands in one line.
 
-Exits with 1 and says which of them does not hold. How many rows there are is read from the store
+Exits with 1 and says which of them does not hold, with 2 if the run ended before all kills. How many rows there are is read from the store
 while the run writes to it, so that this is tried as well.
 """
 
@@ -78,6 +78,10 @@ class BrokenPromiseError(Exception):
     """Something that must hold does not."""
 
 
+class TooFewClipsError(Exception):
+    """The run ended before all kills."""
+
+
 def main() -> int:
     """Run the test and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -99,6 +103,9 @@ def main() -> int:
         except BrokenPromiseError as error:
             print(f"BROKEN: {error}")
             return 1
+        except TooFewClipsError:
+            print("the run ended before all kills; take more --clips or fewer --kills")
+            return 2
     print("every promise held")
     return 0
 
@@ -215,7 +222,7 @@ class Run:
         """Wait until so many rows are there, starting the program whenever it has ended."""
         while self.process is None or self.count() < rows:
             if self.step():
-                raise BrokenPromiseError("the run ended too early for its kills; take more clips")
+                raise TooFewClipsError
             time.sleep(0.2)
 
     def finish(self) -> None:
@@ -316,7 +323,7 @@ def kill(run: Run, victim: str, rng: np.random.Generator, cluster: Any) -> None:
     """Kill a random process of a kind, as soon as there is one."""
     while not (found := candidates(run, victim, cluster)):
         if run.step():
-            raise BrokenPromiseError(f"the run ended before a {victim} was there to be killed")
+            raise TooFewClipsError
         time.sleep(0.1)
     say(f"  kill: {victim}")
     chosen = found[rng.integers(len(found))]

@@ -15,8 +15,8 @@ and replaced. Whenever the program has ended, the same command is started again.
 - no process of the run was left over after the program was gone;
 - SQLite's own check finds the store in order; whatever else ended the program stands in one line.
 
-Exits with 1 and says which of them does not hold, with 2 if the run ended before all kills. How many rows there are is read from the store
-while the run writes to it, so that this is tried as well.
+Exits with 1 and says which of them does not hold, with 2 if the run ended before all kills. How
+many rows there are is read from the store while the run writes to it, so that this is tried too.
 """
 
 import argparse

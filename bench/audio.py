@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import soundfile
@@ -44,6 +45,9 @@ AUDIO_SUFFIXES = frozenset(
 MAXIMUM_S = 3 * 3600
 #: Most by which two signals may differ in length and still be cut to the shorter one.
 LENGTH_TOLERANCE_S = 0.1
+
+#: Ending of a file that is being written.
+PARTIAL_SUFFIX = ".part"
 
 
 class Domain(StrEnum):
@@ -204,7 +208,8 @@ def write_flac(path: Path, samples: Samples, sample_rate: int) -> None:
     """
     content = io.BytesIO()  # libsndfile does not tell when the last block finds no room
     soundfile.write(content, samples.T, sample_rate, format="FLAC", subtype="PCM_24")
-    partial = path.with_name(path.name + ".part")
+    # A name of its own: a worker of a killed run may still be writing the same file.
+    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content.getbuffer())

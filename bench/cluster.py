@@ -14,12 +14,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.cluster_watch import ClusterWatch
 from bench.errors import BenchError, one_line
 from bench.manifest import package_versions
 from bench.pool import Limits, LostError, WorkerProcess, local_limits
@@ -29,7 +31,6 @@ from bench.worker import CodingTask, Failure, Job, Outcome
 _OBJECT_STORE_BYTES = 200 * 2**20
 #: How long to wait for a node that can hold a codec; a cluster may have to start one.
 _NODE_TIMEOUT_S = 900.0
-_RESOURCES_EVERY_S = 5.0
 _TOKEN_FILE = ".nodes"
 
 
@@ -82,8 +83,7 @@ class RayPool:
         self._new_coder = actor(CoderActor)
         self._coders: list[_Coder] = []
         self._running: dict[Future[Any], tuple[Any, _Coder | None]] = {}
-        self._resources: dict[str, float] = {}
-        self._looked_s = -_RESOURCES_EVERY_S
+        self._watch = ClusterWatch(self._ray, self._fail_all)
 
     def capacity(self, task: Job) -> int:
         """Return how many tasks like this one keep the cluster busy."""
@@ -108,6 +108,7 @@ class RayPool:
             reference = self._score.remote(task, self._site)
         future = reference.future()
         self._running[future] = reference, coder
+        self._watch.check()  # after that, so that the watch fails this future or we raise
         return future
 
     def result(self, future: Future[Outcome | Failure]) -> Outcome | Failure:
@@ -131,10 +132,12 @@ class RayPool:
 
     def close(self) -> None:
         """End what runs, and Ray if it was started here."""
-        for reference, coder in self._running.values():
-            if coder is None:
-                self._ray.cancel(reference, force=True)
-        self._dismiss_coders()
+        self._watch.stop()
+        if not self._watch.loss:  # nobody would answer
+            for reference, coder in self._running.values():
+                if coder is None:
+                    self._ray.cancel(reference, force=True)
+            self._dismiss_coders()
         if self._is_ours:
             self._ray.shutdown()
 
@@ -145,10 +148,11 @@ class RayPool:
             self._coders.append(_Coder(actor, actor.ready.remote()))
         until = time.monotonic() + _NODE_TIMEOUT_S
         while not (found := list(self._found_ready())):
+            self._watch.check()
             if time.monotonic() > until or not self._coders:
                 raise BenchError(
                     f"no node of the cluster offers 1 CPU and {self._gpus:g} GPU; "
-                    f"it has {self._ray.cluster_resources()}"
+                    f"it has {dict(self._watch.resources)}"
                 )
         return found
 
@@ -178,9 +182,13 @@ class RayPool:
 
     def _cluster(self, resource: str) -> float:
         """Return how much of a resource the cluster has, as known a few seconds ago."""
-        if time.monotonic() - self._looked_s > _RESOURCES_EVERY_S:
-            self._resources, self._looked_s = self._ray.cluster_resources(), time.monotonic()
-        return self._resources.get(resource, 0.0)
+        return self._watch.resources.get(resource, 0.0)
+
+    def _fail_all(self, loss: BenchError) -> None:
+        """Let nobody wait for tasks that will not return."""
+        for future in list(self._running):
+            with suppress(InvalidStateError):
+                future.set_exception(loss)
 
 
 def _connect(address: str | None, jobs: int) -> tuple[Any, bool]:

@@ -230,9 +230,12 @@ class LocalPool:
 
 
 def local_limits(workers: int, task_timeout_s: float, memory_mb: float) -> Limits:
-    """Return limits that share cores and memory out among ``workers`` processes."""
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    return Limits(task_timeout_s, memory_mb or 0.8 * machine_memory_mb() / workers, threads)
+    """Return limits that share memory out among ``workers`` processes, of one thread each.
+
+    More threads would sum in another order: the last bits of mel distances and of what neural
+    codecs decode would depend on how many workers and cores there are.
+    """
+    return Limits(task_timeout_s, memory_mb or 0.8 * machine_memory_mb() / workers)
 
 
 def machine_memory_mb() -> float:

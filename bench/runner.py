@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from bench.audio import PARTIAL_SUFFIX
 from bench.errors import Reason, Status, unknown_name
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key, decoder_seed
 from bench.pool import Limits, LocalPool, LostError, Pool, local_limits
@@ -102,6 +103,8 @@ def run_plan(
     with folder_lock(folder):
         store = Store(folder, create=True)
         try:
+            for partial in (folder / "audio").glob(f"*/*{PARTIAL_SUFFIX}"):  # of killed workers
+                partial.unlink(missing_ok=True)
             store.add_plan(plan.as_dict(), manifest)
             with closing(_Pools(execution, folder, plan.device)) as pools:
                 coding = coding_tasks(plan, store, execution)

@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="executor-jobs, ...")
     parser.add_argument("--dataset", default="demo")
     options = parser.parse_args()
-    print(f"{'way':8s} {'rows':>6s} {'wall s':>8s} {'CPU s':>8s} {'inside s':>9s} {'share':>6s} "
+    print(f"{'way':8s} {'rows':>6s} {'failed':>6s} "
+          f"{'wall s':>8s} {'CPU s':>8s} {'inside s':>9s} {'share':>6s} "
           f"{'rows/s':>7s} {'rows/CPU s':>10s} {'resume s':>9s} {'CPU s':>6s}")  # fmt: skip
     for way in options.ways.split(","):
         with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +75,8 @@ def report(way: str, options: argparse.Namespace, folder: Path) -> None:
     first, again = run(way, options, folder), run(way, options, folder)
     inside = sum(float(line) for path in folder.glob("trace/*") for line in path.open())
     rows = first["rows"]
-    print(f"{way:8s} {rows:6.0f} {first['wall_s']:8.1f} {first['cpu_s']:8.1f} {inside:9.1f} "
+    print(f"{way:8s} {rows:6.0f} {first['failed']:6.0f} "
+          f"{first['wall_s']:8.1f} {first['cpu_s']:8.1f} {inside:9.1f} "
           f"{inside / first['cpu_s']:6.1%} {rows / first['wall_s']:7.2f} "
           f"{rows / first['cpu_s']:10.2f} {again['wall_s']:9.1f} {again['cpu_s']:6.1f}",
           flush=True)  # fmt: skip
@@ -104,6 +106,7 @@ def run(way: str, options: argparse.Namespace, folder: Path) -> dict[str, float]
         "wall_s": wall_s,
         "cpu_s": _cpu_s() - before,
         "rows": float((rows["status"].isin(["ok", "failed"])).sum()),
+        "failed": float((rows["status"] == "failed").sum()),
     }
 
 

@@ -1,4 +1,4 @@
-"""Time a store of a million rows: insert, resume, read, summarise, publish; and its memory.
+"""Time a store of a million rows: insert, resume, read, summarise, publish, join; and its memory.
 
     python benchmarks/store_scale.py [--rows 1000000] [--folder DIR] [--report]
 
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ from bench.clips import Clip
 from bench.errors import Status
 from bench.plan import Plan, PlannedClip, PlannedCodec, coding_key
 from bench.results import CodecInfo, MetricInfo, Results
+from bench.shards import export, merge
 from bench.store import Coding, CodingKey, Score, Store
 
 CODECS, METRICS = 12, 12
-STEPS = ("insert", "resume", "load", "table", "export")
+STEPS = ("insert", "resume", "load", "table", "rows", "split", "export", "merge")
+SHARDS = 8
 
 
 def main() -> None:
@@ -83,9 +86,14 @@ def make_up(rows: int) -> Plan:
 
 def step_insert(rows: int, folder: Path) -> str:
     """Insert as a run does: one transaction for the metrics of one reconstruction."""
-    plan, store = make_up(rows), Store(folder, create=True)
+    transactions = insert(make_up(rows), folder)
+    return f"{transactions} transactions, {(folder / 'results.sqlite').stat().st_size >> 20} MB"
+
+
+def insert(plan: Plan, folder: Path) -> int:
+    """Write the store of a run, and return how many transactions that took."""
+    store, transactions = Store(folder, create=True), 0
     store.add_plan(plan.as_dict(), {"started": "2026-01-01", "seed": 0})
-    transactions = 0
     for key, scores in measurements(plan):
         coding = Coding(key, Status.OK, measured_kbps=6.0, duration_s=5.0, encode_s=0.1,
                         decode_s=0.1, peak_memory_mb=500.0)  # fmt: skip
@@ -93,7 +101,7 @@ def step_insert(rows: int, folder: Path) -> str:
         store.add(scores=scores)
         transactions += 2
     store.close()
-    return f"{transactions} transactions, {(folder / 'results.sqlite').stat().st_size >> 20} MB"
+    return transactions
 
 
 def measurements(plan: Plan) -> Iterator[tuple[CodingKey, list[Score]]]:
@@ -128,12 +136,39 @@ def step_table(rows: int, folder: Path) -> str:
     return f"{len(Results.load(folder).table())} cells"
 
 
-def step_export(rows: int, folder: Path) -> str:
+def step_rows(rows: int, folder: Path) -> str:
     """Write the tidy rows as Parquet."""
     from bench.commands import write_rows
 
     write_rows(Results.load(folder).rows, folder / "rows.parquet")
     return f"{(folder / 'rows.parquet').stat().st_size >> 20} MB"
+
+
+def step_split(rows: int, folder: Path) -> str:
+    """Write the same run as shards, each of every eighth clip."""
+    plan = make_up(rows)
+    for index, place in enumerate(shards(folder)):
+        insert(replace(plan, clips=plan.clips[index::SHARDS]), place)
+    return f"{SHARDS} run folders"
+
+
+def shards(folder: Path) -> list[Path]:
+    """Return where the shards of a run lie."""
+    return [folder / f"shard-{index + 1}" for index in range(SHARDS)]
+
+
+def step_export(rows: int, folder: Path) -> str:
+    """Export every shard as Parquet."""
+    for place in shards(folder):
+        export(place, f"{place}-exported")
+    files = list(folder.glob("*-exported/*"))
+    return f"{len(files)} files, {sum(file.stat().st_size for file in files) >> 20} MB"
+
+
+def step_merge(rows: int, folder: Path) -> str:
+    """Join the exported shards."""
+    codings, scores = merge([f"{place}-exported" for place in shards(folder)], folder / "joined")
+    return f"{codings} codings and {scores} scores"
 
 
 def step_report(rows: int, folder: Path) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +67,13 @@ def publish(
 
     report, stamp = folder / "report" / "index.html", folder / "report" / "stamp.txt"
     short = folder / "tables" / "summary.txt"
-    digest = _digest(results, reference, folder)
+    rows_hash = _hash_rows(results.rows)
+    digest = _digest(results, rows_hash, reference, folder)
     if not force and _read_stamp(stamp).get("digest") == digest and short.is_file():
         return Published(report, short.read_text(encoding="utf-8"))
     stamp.unlink(missing_ok=True)
     summary = results.table(reference=reference)
     write_tables(results, folder / "tables", summary)
-    results.rows.to_csv(folder / "rows.csv", index=False)
     curves = with_declared_bitrates(summary)  # a recording stands where it is declared
     points = load_points()
     published = points_of_run(results, summary, points)
@@ -90,9 +91,10 @@ def publish(
     write_report(
         results, folder / "report", summary=summary, figures=figures, tabs=read_tabs(folder)
     )
+    shutil.copyfile(report.parent / "data" / "rows.csv", folder / "rows.csv")
     text = console_summary(results, summary)
     short.write_text(text, encoding="utf-8")
-    kept = {"digest": _digest(results, reference, folder), "reference": reference}
+    kept = {"digest": _digest(results, rows_hash, reference, folder), "reference": reference}
     stamp.write_text(json.dumps(kept))
     return Published(report, text)
 
@@ -120,15 +122,18 @@ def _read_stamp(path: Path) -> dict[str, str | None]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _digest(results: Results, reference: str | None, folder: Path) -> str:
+def _hash_rows(rows: pd.DataFrame) -> bytes:
+    return pd.util.hash_pandas_object(rows.astype(str), index=False).to_numpy().tobytes()
+
+
+def _digest(results: Results, rows_hash: bytes, reference: str | None, folder: Path) -> str:
     """Return a hash of everything the artefacts depend on."""
     from bench.reporting.analysis import FOLDER
 
-    hashed = pd.util.hash_pandas_object(results.rows.astype(str), index=False).to_numpy()
     identity = json.dumps([bench.__version__, _source_hash(), reference, list(results.codecs)])
     files = sorted(path for path in (folder / FOLDER).rglob("*") if path.is_file())
     beside = [str(path.relative_to(folder)).encode() + path.read_bytes() for path in files]
-    parts = [hashed.tobytes(), identity.encode(), *beside]
+    parts = [rows_hash, identity.encode(), *beside]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 

@@ -154,6 +154,15 @@ class Peak(Metric):
         return Measurement(float(np.abs(pair.degraded.samples).max()))
 
 
+class Threads(Peak):
+    """How many threads libraries may use."""
+
+    name = "threads"
+
+    def measure(self, pair):
+        return Measurement(float(os.environ["OMP_NUM_THREADS"]))
+
+
 class SlowPeak(Peak):
     """Takes its time, so that a run can be killed in the middle."""
 

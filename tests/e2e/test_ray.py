@@ -173,6 +173,31 @@ def scored(folder):
     return int((rows["metric"].str.startswith("fakes") & (rows["status"] == "ok")).sum())
 
 
+def test_a_killed_raylet_ends_the_run_with_a_line(tmp_path, clips):
+    """Ray itself would end the program with exit code 1, as if it had finished with failures."""
+    out, program = tmp_path / "run", HERE.parents[1] / "run_bench.py"
+    command = [sys.executable, str(program), "run", "--executor", "ray", "--jobs", "1"]
+    command += ["--dataset", str(tmp_path / "clips"), "--domain", "sound", "--out", str(out)]
+    command += ["--codecs", "fakes:Pcm", "--metrics", "fakes:SlowPeak", "--no-report", "--plain"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=HERE, stdout=log, stderr=log)
+        while process.poll() is None and scored(out) < 1:
+            time.sleep(0.1)
+        os.kill(raylet_of(process.pid), signal.SIGKILL)
+        assert process.wait(60) == 2
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith("run_bench.py: Ray on this machine is gone; what was measured is kept")
+    assert scored(out) >= 1
+
+
+def raylet_of(parent):
+    listed = subprocess.run(
+        ["ps", "-ww", "--ppid", str(parent), "-o", "pid=,args="],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    return next(int(line.split()[0]) for line in listed if "/raylet/raylet " in line)
+
+
 def test_a_node_unlike_this_machine_is_refused(cluster, tmp_path, clips, monkeypatch):
     monkeypatch.setattr("bench.cluster._versions", lambda: (("soxr", "0.0"),))
     with pytest.raises(BenchError, match=r"node \S+ has .*; install the same versions"):

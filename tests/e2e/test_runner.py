@@ -142,6 +142,14 @@ def test_seed_and_batching_do_not_depend_on_company(tmp_path, clips):
     assert path.read_bytes() == other.read_bytes()
 
 
+def test_threads_and_so_last_bits_do_not_depend_on_the_number_of_workers(tmp_path, clips):
+    """The sum of a product of matrices changes with the number of threads."""
+    for jobs in (1, 2):
+        _, results = run(tmp_path / str(jobs), clips[:1], ["Pcm"], ["fakes:Threads"], jobs=jobs)
+        rows = results.rows
+        assert rows.loc[rows["metric"] == "fakes:Threads", "value"].tolist() == [1.0]
+
+
 def test_a_hanging_codec_is_given_up(tmp_path, clips):
     _, results = run(tmp_path / "run", clips[:1], ["Hang", "Pcm"], task_timeout_s=3)
     assert outcome(results, "Hang") == {"a-quiet": "failedtimeout"}

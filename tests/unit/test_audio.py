@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -34,6 +36,20 @@ def test_flac_holds_exactly_what_is_scored(tmp_path):
 def test_write_leaves_no_partial_file(tmp_path, tone):
     write_flac(tmp_path / "deep" / "a.flac", tone, 48000)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.flac"]
+
+
+def test_two_may_write_one_file(tmp_path, tone, monkeypatch):
+    """A worker of a killed run lives on for a moment, beside those of the next one."""
+    path, replace = tmp_path / "a.flac", Path.replace
+
+    def write_meanwhile(partial, target):
+        monkeypatch.setattr(Path, "replace", replace)
+        write_flac(path, tone, 48000)
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, "replace", write_meanwhile)
+    write_flac(path, tone, 48000)
+    assert read_audio(path).samples.shape == tone.shape
 
 
 def test_segment(tmp_path, tone):

@@ -5,9 +5,9 @@ softmax attention, nothing cached, torch's own layers, one window after the othe
 in this one process on the same random weights, so their ratios compare like with like.
 
 A file of a minute takes the sequential setting a quarter of an hour of CPU time. So by default each
-part is measured on what one call of it works on (a batch of windows in the encoder, one window in
-the decoder) and the file is composed of them: the number of windows, steps and calls is counted,
-nothing else is estimated. ``--full`` runs the whole file instead:
+part is measured on what one call of it works on (a batch of windows in encoder and denoiser, one in
+VAE and vocoder) and the file is composed of them: the numbers of windows, steps and calls are
+counted, nothing else is estimated. ``--full`` runs the whole file instead:
 
     python benchmarks/semanticodec_speed.py --seconds 60
     python benchmarks/semanticodec_speed.py --seconds 20 --full --only sequential fast
@@ -193,7 +193,7 @@ class Bench:
         return self.known[key]
 
     def decode_parts(self, setting: Setting) -> dict[str, Cost]:
-        """Return the cost of one call of each part of the decoder on one window."""
+        """Return the cost of each part of the decoder per window, called on several where it is."""
         dtype = autocast_dtype(setting.decode.dtype, self.clock.device)
         key = "decode", setting.execution, setting.explicit_attention, dtype
         if key not in self.known:
@@ -204,22 +204,23 @@ class Bench:
     def _decode_parts(self, setting: Setting) -> dict[str, Cost]:
         model, config = self.model, self.model.config
         device, best = self.clock.device, self.clock.best
-        codes = torch.randint(config.acoustic.codebook_size, (1, config.positions, 2))
-        context = model.condition(codes.to(device))
+        calls = min(setting.execution.windows_per_call, self.plan.decoder_windows)
+        codes = torch.randint(config.acoustic.codebook_size, (calls, config.positions, 2))
+        context = torch.cat([model.condition(window[None].to(device)) for window in codes])
         always = replace(setting.decode, guidance_interval=None)
         never = replace(always, guidance_scale=1.0)
         denoisers = [
             GuidedDenoiser(model, context, decode, setting.execution) for decode in (always, never)
         ]
-        prepare = best(lambda: denoisers[0]._prepare(context, slice(0, 1)))
+        prepare = best(lambda: denoisers[0]._prepare(context, slice(0, calls))) * (1 / calls)
         level = make_ladder(model.alpha_bars, 50, "trailing")[25]
-        x = torch.randn(1, *config.latent_shape, device=device)
+        x = torch.randn(calls, *config.latent_shape, device=device)
         for denoise in denoisers:
             denoise(x, level)  # packs the weights, which a file needs once
-        parts = {"prepare": prepare, "pair": best(lambda: denoisers[0](x, level))}
-        parts["single"] = best(lambda: denoisers[1](x, level))
+        pair, single = (best(lambda run=run: run(x, level)) * (1 / calls) for run in denoisers)
+        parts = {"prepare": prepare, "pair": pair, "single": single}
         together = min(setting.execution.waveform_windows, self.plan.decoder_windows)
-        latents = x.expand(together, -1, -1, -1)
+        latents = x[:1].expand(together, -1, -1, -1)
         parts["vae"] = best(lambda: model.vae(latents)) * (1 / together)
         frames = config.audiomae.num_frames
         mel = torch.randn(1, frames, config.vae.num_mels, device=device)
@@ -425,7 +426,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--token-rate", type=int, default=100, choices=(25, 50, 100))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--windows", type=int, default=1, help="windows in one denoiser call")
+    parser.add_argument("--windows", type=int, default=Execution().windows_per_call,
+                        help="windows in one denoiser call")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=2, help="of each part; the cheapest counts")
     parser.add_argument("--full", action="store_true", help="run every step instead of composing")
     parser.add_argument("--only", nargs="*", help="names of settings")

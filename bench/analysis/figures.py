@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from bench.reporting.plot_style import LINES, PAGE_WIDTH, PANEL_HEIGHT, RC, family_styles
 
 MOST_COLUMNS = 3
+BAR_HEIGHT = 0.09  # of a bar, and of the space beside a group, inches
 
 
 def line_figure(
@@ -86,61 +87,64 @@ def bar_figure(
     category: str,
     bars: Sequence[tuple[str, str, str]],
     panel: str,
-    y_label: str,
+    x_label: str,
     level: str | None = None,
 ) -> Figure:
-    """Draw groups of bars: a group per category, a bar per column of values.
+    """Draw groups of lying bars: a group per category, a bar per column of values.
 
     Args:
         table: A row per category and panel.
         category: Column that names the groups.
         bars: (label, column of the value, prefix of its ``_low`` and ``_high`` columns or "").
         panel: Column that parts the panels.
-        y_label: Of all panels.
+        x_label: Of all panels.
         level: Column of a value drawn as a dashed line (its mean over the panel), such as chance.
     """
     names = list(dict.fromkeys(table[panel]))
+    groups = list(dict.fromkeys(table[category]))
     with mpl.rc_context(RC):
-        figure, panels = _panels(names, wide=table[category].nunique() > 6)
+        height = 0.5 + BAR_HEIGHT * len(groups) * (len(bars) + 1)
+        figure, panels = _panels(names, height=height, sharey=True)
+        panels[0].set_yticks(range(len(groups)), groups, fontsize=6)
+        panels[0].invert_yaxis()
         for axes, name in zip(panels, names, strict=True):
             rows = table[table[panel] == name]
-            _draw_bars(axes, rows, category, bars)
+            _draw_bars(axes, rows.drop_duplicates(category).set_index(category), groups, bars)
             if level is not None and rows[level].notna().any():
-                axes.axhline(float(rows[level].mean()), color="#666666", linestyle="--",
+                axes.axvline(float(rows[level].mean()), color="#666666", linestyle="--",
                              linewidth=0.8, label="chance")  # fmt: skip
-            axes.set(title=str(name), ylabel=y_label)
+            axes.set(title=str(name), xlabel=x_label)
         _add_legend(figure, panels)
     return figure
 
 
 def _draw_bars(
-    axes: Axes, rows: pd.DataFrame, category: str, bars: Sequence[tuple[str, str, str]]
+    axes: Axes, rows: pd.DataFrame, groups: list[str], bars: Sequence[tuple[str, str, str]]
 ) -> None:
     from bench.reporting.plot_style import COLORS
 
-    groups = list(dict.fromkeys(rows[category]))
     width = 0.8 / len(bars)
     for number, (label, column, prefix) in enumerate(bars):
         at = np.arange(len(groups)) + (number - (len(bars) - 1) / 2) * width
-        by_group = rows.drop_duplicates(category).set_index(category)
-        values = by_group[column].reindex(groups).to_numpy(dtype=float)
-        axes.bar(at, np.nan_to_num(values), width, label=label, color=COLORS[number % len(COLORS)])
+        values = rows[column].reindex(groups).to_numpy(dtype=float)
+        axes.barh(at, np.nan_to_num(values), width, label=label, color=COLORS[number % len(COLORS)])
         if prefix:
-            low, high = (by_group[f"{prefix}_{end}"].reindex(groups).to_numpy(dtype=float)
+            low, high = (rows[f"{prefix}_{end}"].reindex(groups).to_numpy(dtype=float)
                          for end in ("low", "high"))  # fmt: skip
             spread = np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
-            axes.errorbar(at, values, spread, fmt="none", ecolor="#333333", elinewidth=0.7)
-    axes.set_xticks(range(len(groups)), groups, rotation=60, ha="right", fontsize=6)
-    axes.grid(axis="x", visible=False)
+            axes.errorbar(values, at, xerr=spread, fmt="none", ecolor="#333333", elinewidth=0.7)
+    axes.grid(axis="y", visible=False)
 
 
-def _panels(names: Sequence[Any], *, wide: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel per name, at most three in a row (one if wide)."""
-    columns = 1 if wide else max(1, min(MOST_COLUMNS, len(names)))
+def _panels(
+    names: Sequence[Any], *, height: float = 1.25 * PANEL_HEIGHT, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel per name, at most three in a row."""
+    columns = max(1, min(MOST_COLUMNS, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = Figure(figsize=(PAGE_WIDTH, 1.25 * PANEL_HEIGHT * rows), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 0.3 + height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
     for spare in grid[len(names) :]:
         spare.set_visible(False)
     return figure, grid[: len(names)]

@@ -159,7 +159,7 @@ def _token_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
             category="codec",
             bars=(("sent", "measured_kbps", ""), ("adaptive coder", "adaptive_kbps", "")),
             panel="domain",
-            y_label="kbps",
+            x_label="kbps",
         )
     if "perturbation" in moved:
         totals = moved[moved["stream"] == "total"]
@@ -168,7 +168,7 @@ def _token_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
             category="change",
             bars=(("tokens kept", "mean", "ci"),),
             panel="codec",
-            y_label="share of tokens kept",
+            x_label="share of tokens kept",
         )
     return found | _metric_figures(tables["generations"], "generations", "generation", "generation")
 

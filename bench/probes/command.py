@@ -4,13 +4,9 @@ import argparse
 
 from bench.analysis.command import common, finish
 from bench.errors import UsageError
+from bench.probes.run import COLUMNS
 from bench.probes.run import probe as run_probes
 from bench.probes.tasks import load_tasks
-
-COLUMNS = (
-    "task", "codec", "representation", "stream", "probe", "accuracy", "ci_low", "ci_high", "chance",
-    "n", "difference", "p_value",
-)  # fmt: skip
 
 
 def probe(options: argparse.Namespace) -> int:

@@ -23,6 +23,11 @@ DEFAULT_TASKS = ("made-pitch", "made-voice", "made-sound")
 DEFAULT_CODECS = (
     "semanticodec-mini@100tps", "lyra@3.2kbps", "opus@6kbps", "lowpass@3500hz", "noise",
 )  # fmt: skip
+#: What comes first in the table; identity and settings follow.
+COLUMNS = (
+    "task", "codec", "representation", "stream", "probe", "accuracy", "ci_low", "ci_high", "chance",
+    "n", "difference", "p_value",
+)  # fmt: skip
 NOTES = (
     "Accuracy of a probe on clips it was not trained on, with a 95 % bootstrap interval (over "
     "groups such as speakers where the task has them). linear: logistic regression; mlp: two "
@@ -93,6 +98,8 @@ def probe(
         rows += prober.rows(chosen, tuple(representations), progress)
     skipped = skipped_rows([subject.info for subject in chosen])
     table = table_of([*rows, *skipped])
+    first = [name for name in COLUMNS if name in table]
+    table = table[[*first, *table.columns.difference(first, sort=False)]]
     analysis = Analysis(
         name="probes",
         title="Probes",
@@ -128,7 +135,7 @@ def _figures(table: pd.DataFrame) -> dict[str, Figure]:
         wide = wide.merge(part.rename(columns=renamed)[[*keys, *renamed.values()]], on=keys)
     bars = tuple((kind, kind, kind) for kind in probing.PROBES)
     figure = bar_figure(
-        wide, category="view", bars=bars, panel="task", y_label="accuracy",
+        wide, category="view", bars=bars, panel="task", x_label="accuracy",
         level="chance",
     )  # fmt: skip
     return {"accuracy": figure}

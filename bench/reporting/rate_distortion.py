@@ -65,7 +65,7 @@ def write_rate_distortion(results: Results, run: Path, metrics: Sequence[str]) -
     for domain, metric in primaries.items():
         part = table[(table["domain"] == domain) & (table["metric"] == metric)]
         if part["bd_rate_percent"].notna().any():
-            figure = draw_matrix(part, curves, f"BD-rate (%) at equal {metric}, {domain}")
+            figure = draw_matrix(part, curves, f"BD-rate (%), {domain},\nat equal {metric}")
             with mpl.rc_context(dict(RC)):
                 figure.savefig(
                     folder / f"bd-rate-{domain}.svg", metadata={"Date": None, "Creator": None}

@@ -319,8 +319,8 @@ class SemantiCodec:
     ) -> list[np.ndarray]:
         """Decode several signals, their windows running together; arguments as in ``decode``.
 
-        On one device a signal's samples do not depend on what else is in the batch, as long as
-        ``execution.windows_per_call`` is 1 (a larger number changes the last bits).
+        On a CPU a signal's samples do not depend on what else is in the batch; on accelerators
+        their last bits do, unless ``execution.windows_per_call`` is 1.
         """
         checked = [self.identity.check(tokens, exact=self.compat is None) for tokens in batch]
         pieces: list[list[Tensor]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -31,6 +32,14 @@ class GuidedDenoiser:
 
     The keys and values of the condition do not depend on the step, so they are made once; the two
     predictions of a guidance pair run as one batch and share the layers before the condition.
+
+    Args:
+        model: The network.
+        context: Conditions of all windows, ``[W, T, width]``.
+        settings: How to guide.
+        execution: How many windows run in one call.
+        signals: How many windows, in a row, each signal has; windows of two signals never share a
+            call, so that a signal's last bits do not depend on the others. None: all are one's.
     """
 
     def __init__(
@@ -39,17 +48,19 @@ class GuidedDenoiser:
         context: Tensor,
         settings: DecodeSettings,
         execution: Execution,
+        signals: Sequence[int] | None = None,
     ) -> None:
         keeps = execution.fast_layers and execution.compiler is None
         self.unet = prepared(model.unet) if keeps else model.unet
         self.settings = settings
         self.execution = execution
         self.empty = model.no_condition()
-        count = len(context)
+        ends = list(accumulate(signals or [len(context)]))
         size = execution.windows_per_call
         self.batches = [
-            self._prepare(context, slice(start, min(start + size, count)))
-            for start in range(0, count, size)
+            self._prepare(context, slice(start, min(start + size, end)))
+            for begin, end in zip([0, *ends], ends, strict=False)
+            for start in range(begin, end, size)
         ]
 
     def _prepare(self, context: Tensor, windows: slice) -> _Batch:

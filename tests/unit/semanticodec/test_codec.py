@@ -112,8 +112,7 @@ def test_layout_of_the_work_does_not_change_the_result(one_codec, sound):
     settings = DecodeSettings(num_steps=3, guidance_interval=(0.1, 10.0))
     plain = SemantiCodec.from_model(one_codec.model, settings=settings, execution=SEQUENTIAL)
     expected = plain.decode(tokens)
-    many = Execution(windows_per_call=3)
-    for execution in (Execution(), many):
+    for execution in (Execution(), Execution(windows_per_call=1), Execution(windows_per_call=3)):
         codec = SemantiCodec.from_model(one_codec.model, settings=settings, execution=execution)
         np.testing.assert_allclose(codec.decode(tokens), expected, atol=1e-5)
 

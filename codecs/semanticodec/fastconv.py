@@ -61,7 +61,7 @@ def fourier(taps: int, dtype: torch.dtype = torch.float32, tile: int = TILE) -> 
 
 @lru_cache
 def winograd(taps: int, outputs: int, dtype: torch.dtype = torch.float32) -> Bilinear:
-    """Return F(m x m, k x k) of ``m`` outputs and ``k`` taps (Toom and Cook, at small points)."""
+    """Return F(m x m, k x k) of ``m`` outputs and ``k`` taps, by interpolation at small points."""
     points = np.array([0.0, 1.0, -1.0, 2.0, -2.0])[: taps + outputs - 2]  # and infinity
     others = [np.delete(points, index) for index in range(len(points))]
     scale = [1 / np.prod(point - rest) for point, rest in zip(points, others, strict=True)]

@@ -80,8 +80,8 @@ class DecodeSettings:
 class Execution:
     """How the work is laid out; may change the last bits of a result, never its meaning."""
 
-    # windows in one call of the denoiser: on two cores four took a sixth (float32) to a quarter
-    # (bfloat16) less time each than one, on one core up to a tenth less
+    # windows in one call of the denoiser: on two cores four took a sixth (float32) to a third
+    # (bfloat16, unguided) less time each than one, on one core up to a tenth less
     windows_per_call: int = 4
     # windows of one signal in one call of the VAE and the vocoder; on a CPU more than one is
     # slower (measured 22.4 against 15.5 s per window: the activations leave the cache)

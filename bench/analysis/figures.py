@@ -105,7 +105,7 @@ def bar_figure(
     with mpl.rc_context(RC):
         height = 0.5 + BAR_HEIGHT * len(groups) * (len(bars) + 1)
         figure, panels = _panels(names, height=height, sharey=True)
-        panels[0].set_yticks(range(len(groups)), groups, fontsize=6)
+        panels[0].set_yticks(range(len(groups)), groups)
         panels[0].invert_yaxis()
         for axes, name in zip(panels, names, strict=True):
             rows = table[table[panel] == name]
@@ -133,6 +133,7 @@ def _draw_bars(
                          for end in ("low", "high"))  # fmt: skip
             spread = np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
             axes.errorbar(values, at, xerr=spread, fmt="none", ecolor="#333333", elinewidth=0.7)
+    axes.tick_params(axis="y", labelsize=6)
     axes.grid(axis="y", visible=False)
 
 

@@ -5,16 +5,17 @@ softmax attention, nothing cached, torch's own layers, one window after the othe
 in this one process on the same random weights, so their ratios compare like with like.
 
 A file of a minute takes the sequential setting a quarter of an hour of CPU time. So by default each
-part is measured on what one call of it works on (a batch of windows in encoder and denoiser, one in
-VAE and vocoder) and the file is composed of them: the numbers of windows, steps and calls are
-counted, nothing else is estimated. ``--full`` runs the whole file instead:
+part is measured on what runs together (one window sequentially, else a group of windows as the
+codec forms it) and the file is composed of them: the numbers of windows and steps are counted,
+nothing else is estimated. ``--full`` runs the whole file instead:
 
     python benchmarks/semanticodec_speed.py --seconds 60
     python benchmarks/semanticodec_speed.py --seconds 20 --full --only sequential fast
     python benchmarks/semanticodec_speed.py --token-rate 25 --threads 2 --json out.json
 
-Ratios are of CPU seconds (of the process, all threads; wall seconds on an accelerator): on a shared
-machine only they are comparable. Of ``--repeats`` runs the cheapest counts.
+Ratios are of CPU seconds of the process (all threads), which alone are comparable on a shared
+machine, and of wall seconds, which count on an idle one. All settings are measured in turn
+``--repeats`` times, so that a slow spell of the machine hits them alike; the cheapest run counts.
 
 The bound is what the multiplications alone would need: those of the plain layers (2 operations
 each), counted by torch, at the rate that a large convolution reaches here.
@@ -25,8 +26,9 @@ import json
 import math
 import platform
 import resource
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semanticodec import Execution, SemantiCodec, operating_point
 from semanticodec.config import SemantiCodecConfig
-from semanticodec.decoding import Layout
+from semanticodec.decoding import Decoder, Layout
 from semanticodec.diffusion.denoiser import GuidedDenoiser
 from semanticodec.diffusion.schedule import make_ladder
 from semanticodec.memory import keep_freed_memory
@@ -67,6 +69,10 @@ class Cost:
 
     def __mul__(self, factor: float) -> "Cost":
         return Cost(self.wall * factor, self.cpu * factor)
+
+    def least(self, other: "Cost") -> "Cost":
+        """Return the smaller of both, in each way."""
+        return Cost(min(self.wall, other.wall), min(self.cpu, other.cpu))
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,6 @@ class Clock:
     """Measures work on a device."""
 
     device: str
-    repeats: int
 
     def once(self, work: Callable[[], object]) -> Cost:
         """Run once and return what it cost."""
@@ -122,11 +127,11 @@ class Clock:
         self._synchronize()
         return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
-    def best(self, work: Callable[[], object]) -> Cost:
-        """Return the cheapest of some runs, after a warm-up on accelerators."""
+    def warm(self, work: Callable[[], object]) -> Cost:
+        """Run once, on accelerators after a warm-up."""
         if self.device != "cpu":
             work()
-        return min((self.once(work) for _ in range(self.repeats)), key=lambda cost: cost.cpu)
+        return self.once(work)
 
     def _synchronize(self) -> None:
         if self.device.startswith("cuda"):
@@ -146,11 +151,15 @@ class Plan:
         return math.ceil(self.seconds * self.config.sample_rate / self.config.window_samples)
 
     @cached_property
+    def codes(self) -> torch.Tensor:
+        """Random tokens ``[L, 2]`` of the file."""
+        columns = math.ceil(self.seconds * self.config.sample_rate / self.config.column_samples)
+        return torch.randint(self.config.acoustic.codebook_size, (columns * self.config.grid[1], 2))
+
+    @property
     def decoder_windows(self) -> int:
         """Windows of the decoder, which overlap."""
-        columns = math.ceil(self.seconds * self.config.sample_rate / self.config.column_samples)
-        codes = torch.zeros(columns * self.config.grid[1], 2)
-        return len(Layout.of(self.config).windows(codes))
+        return len(Layout.of(self.config).windows(self.codes))
 
     def guided(self, model: SemantiCodecModel, decode: DecodeSettings) -> tuple[int, int]:
         """Return how many steps are guided, and how many are not."""
@@ -169,87 +178,116 @@ def running(setting: Setting, dtype: torch.dtype | None, device: str) -> Iterato
         yield
 
 
+Parts = dict[str, Cost]  # per window
+
+
 class Bench:
-    """Measures and composes; a part that two settings share is measured once."""
+    """Measures and composes; a part that two settings share is measured once in a pass."""
 
     def __init__(self, model: SemantiCodecModel, plan: Plan, clock: Clock) -> None:
         self.model = model
         self.plan = plan
         self.clock = clock
-        self.known: dict[tuple, dict[str, Cost]] = {}
+        self.known: dict[tuple, Parts] = {}
 
-    def encode_parts(self, setting: Setting) -> dict[str, Cost]:
-        """Return the cost per window of turning log-mel windows to tokens."""
-        dtype = autocast_dtype(setting.execution.encoder_dtype, self.clock.device)
-        key = "encode", setting.execution, setting.explicit_attention
-        if key not in self.known:
-            together = min(setting.execution.encoder_windows, self.plan.encoder_windows)
-            frontend = self.model.config.frontend
-            frames = self.model.config.audiomae.num_frames
-            mel = torch.randn(together, frames, frontend.num_mels, device=self.clock.device)
-            with running(setting, dtype, self.clock.device):
-                cost = self.clock.best(lambda: self.model.tokenize(mel))
-            self.known[key] = {f"{together} at a time": cost * (1 / together)}
-        return self.known[key]
+    def codec(self, setting: Setting) -> SemantiCodec:
+        """Return the codec that runs so."""
+        return SemantiCodec.from_model(
+            self.model,
+            settings=setting.decode,
+            execution=setting.execution,
+            device=self.clock.device,
+        )
 
-    def decode_parts(self, setting: Setting) -> dict[str, Cost]:
-        """Return the cost of each part of the decoder per window, called on several where it is."""
-        dtype = autocast_dtype(setting.decode.dtype, self.clock.device)
-        key = "decode", setting.execution, setting.explicit_attention, dtype
-        if key not in self.known:
-            with running(setting, dtype, self.clock.device):
-                self.known[key] = self._decode_parts(setting)
-        return self.known[key]
+    def measure(self, settings: Iterable[Setting]) -> None:
+        """Measure every part of every setting once more, and keep the least."""
+        done = set()
+        for setting in settings:
+            self.codec(setting)  # lays out the weights
+            for key, work in self._work(setting).items():
+                if key not in done:
+                    done.add(key)
+                    parts = work()
+                    known = self.known.get(key, parts)
+                    self.known[key] = {name: parts[name].least(known[name]) for name in parts}
 
-    def _decode_parts(self, setting: Setting) -> dict[str, Cost]:
-        model, config = self.model, self.model.config
-        device, best = self.clock.device, self.clock.best
-        calls = min(setting.execution.windows_per_call, self.plan.decoder_windows)
-        codes = torch.randint(config.acoustic.codebook_size, (calls, config.positions, 2))
-        context = torch.cat([model.condition(window[None].to(device)) for window in codes])
-        always = replace(setting.decode, guidance_interval=None)
-        never = replace(always, guidance_scale=1.0)
-        denoisers = [
-            GuidedDenoiser(model, context, decode, setting.execution) for decode in (always, never)
-        ]
-        prepare = best(lambda: denoisers[0]._prepare(context, slice(0, calls))) * (1 / calls)
-        level = make_ladder(model.alpha_bars, 50, "trailing")[25]
-        x = torch.randn(calls, *config.latent_shape, device=device)
-        for denoise in denoisers:
-            denoise(x, level)  # packs the weights, which a file needs once
-        pair, single = (best(lambda run=run: run(x, level)) * (1 / calls) for run in denoisers)
-        parts = {"prepare": prepare, "pair": pair, "single": single}
-        together = min(setting.execution.waveform_windows, self.plan.decoder_windows)
-        latents = x[:1].expand(together, -1, -1, -1)
-        parts["vae"] = best(lambda: model.vae(latents)) * (1 / together)
-        frames = config.audiomae.num_frames
-        mel = torch.randn(1, frames, config.vae.num_mels, device=device)
-        parts["vocoder"] = best(lambda: model.vocoder(mel))
-        return parts
+    def _work(self, setting: Setting) -> dict[tuple, Callable[[], Parts]]:
+        """Return what has to be measured for a setting."""
+        encode = autocast_dtype(setting.execution.encoder_dtype, self.clock.device)
+        decode = autocast_dtype(setting.decode.dtype, self.clock.device)
+        layout = replace(setting.execution, encoder_dtype="float32")
+        return {
+            ("encode", setting.execution): lambda: self._encode_parts(setting, encode),
+            ("decode", layout, decode): lambda: self._decode_parts(setting, decode),
+        }
 
-    def vocoder_windows(self, setting: Setting) -> float:
-        """Return how much log-mel the vocoder sees, in windows.
+    def parts(self, setting: Setting) -> Parts:
+        """Return the least cost of each part per window."""
+        return {name: cost for key in self._work(setting) for name, cost in self.known[key].items()}
 
-        The released way runs it over every decoded window; ours over the joined log-mel, with some
-        frames of context around each block.
-        """
-        config, count = self.model.config, self.plan.decoder_windows
-        if setting.execution == SEQUENTIAL:
-            return count
-        blocks = math.ceil(count / setting.execution.waveform_windows)
-        frames = self.plan.seconds * config.sample_rate / config.frontend.hop_samples
-        context = 2 * self.model.vocoder.context_frames * (blocks - 1)
-        return (frames + context) / config.audiomae.num_frames
+    def _encode_parts(self, setting: Setting, dtype: torch.dtype | None) -> Parts:
+        """Measure turning log-mel windows to tokens."""
+        together = min(setting.execution.encoder_windows, self.plan.encoder_windows)
+        frames = self.model.config.audiomae.num_frames
+        num_mels = self.model.config.frontend.num_mels
+        mel = torch.randn(together, frames, num_mels, device=self.clock.device)
+        with running(setting, dtype, self.clock.device):
+            cost = self.clock.warm(lambda: self.model.tokenize(mel))
+        return {"encoder": cost * (1 / together)}
+
+    def _decode_parts(self, setting: Setting, dtype: torch.dtype | None) -> Parts:
+        """Measure a guided and a single step, the VAE and the vocoder."""
+        model, execution, clock = self.model, setting.execution, self.clock
+        together = 1 if execution == SEQUENTIAL else setting.decode.joint_windows
+        windows = Layout.of(model.config).windows(self.plan.codes)[:together]
+        each = 1 / len(windows)
+        context = torch.cat([model.condition(codes[None].to(clock.device)) for codes in windows])
+        x = torch.randn(len(windows), *model.config.latent_shape, device=clock.device)
+        guided, single = make_ladder(model.alpha_bars, 50, "trailing")[25:27]
+        only = replace(setting.decode, guidance_interval=(guided.noise_ratio,) * 2)
+        with running(setting, dtype, clock.device):
+            denoise: list[GuidedDenoiser] = []
+
+            def begin() -> None:
+                denoise.append(GuidedDenoiser(model, context, only, execution))
+                denoise[0](x, guided)
+
+            # keys and packed weights are made for it
+            parts = {"first pair": clock.once(begin) * each}
+            parts["pair"] = clock.warm(lambda: denoise[0](x, guided)) * each
+            parts["single"] = clock.warm(lambda: denoise[0](x, single)) * each
+            return parts | self._waveform_parts(setting, x)
+
+    def _waveform_parts(self, setting: Setting, latents: torch.Tensor) -> Parts:
+        model, plan, clock = self.model, self.plan, self.clock
+        if setting.execution == SEQUENTIAL:  # the released way: window by window to the end
+            mel = model.vae(latents).float()
+            return {
+                "vae": clock.warm(lambda: model.vae(latents)),
+                "vocoder": clock.warm(lambda: model.vocoder(mel)),
+            }
+        decoder = Decoder(model, setting.decode, setting.execution)
+        final = len(latents) == plan.decoder_windows
+        mels: list[list[torch.Tensor]] = []
+
+        def decode() -> None:
+            mels[:] = decoder._mels(latents)
+
+        def vocode() -> None:
+            item = decoder.item(plan.codes, int(plan.seconds * model.config.sample_rate), 0)
+            for number, part in enumerate(mels, 1):
+                item.join(part, decoder.layout.mel_overlap, final and number == len(mels))
+
+        each = 1 / len(latents)
+        return {"vae": clock.warm(decode) * each, "vocoder": clock.warm(vocode) * each}
 
     def composed(self, setting: Setting) -> tuple[Cost, Cost]:
         """Return the cost of encoding and of decoding the file."""
-        (encode,) = self.encode_parts(setting).values()
-        parts = self.decode_parts(setting)
+        parts = self.parts(setting)
         pairs, singles = self.plan.guided(self.model, setting.decode)
-        window = parts["prepare"] + parts["pair"] * pairs + parts["single"] * singles
-        decode = (window + parts["vae"]) * self.plan.decoder_windows
-        decode = decode + parts["vocoder"] * self.vocoder_windows(setting)
-        return encode * self.plan.encoder_windows, decode
+        window = parts["first pair"] + parts["pair"] * (pairs - 1) + parts["single"] * singles
+        window = window + parts["vae"] + parts["vocoder"]
+        return parts["encoder"] * self.plan.encoder_windows, window * self.plan.decoder_windows
 
     def whole(self, setting: Setting, codec: SemantiCodec) -> tuple[Cost, Cost]:
         """Run the file from end to end."""
@@ -340,28 +378,38 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as the command line does
-    clock = Clock(options.device, options.repeats)
+    clock = Clock(options.device)
     config = operating_point(options.token_rate, NUM_SEMANTIC)
     bound = measure_bound(config, clock)
     bench = Bench(
         random_model(options.token_rate).to(options.device), Plan(config, options.seconds), clock
     )
-    machine = {"machine": processor(), "torch": torch.__version__, "threads": options.threads,
-               "device": options.device, "seconds": options.seconds, "bound": bound.report(),
-               "token_rate": options.token_rate,
-               "how": "whole file" if options.full else "composed of parts measured once",
-               "windows": [bench.plan.encoder_windows, bench.plan.decoder_windows]}  # fmt: skip
+    machine = {
+        "machine": processor(),
+        "torch": torch.__version__,
+        "threads": options.threads,
+        "device": options.device,
+        "seconds": options.seconds,
+        "bound": bound.report(),
+        "token_rate": options.token_rate,
+        "how": "whole file" if options.full else f"composed, least of {options.repeats}",
+        "windows": [bench.plan.encoder_windows, bench.plan.decoder_windows],
+    }
     print(json.dumps(machine))
-    print(f"{'setting':16s} {'CPU enc':>8s} {'CPU dec':>8s} {'sum':>7s} {'bound':>7s} {'wall':>7s} "
-          f"{'CPU s per s of audio':>21s} {'speed-up':>9s}")  # fmt: skip
+    chosen = [
+        setting
+        for setting in settings(options.device, options.windows)
+        if not options.only or setting.name in options.only
+    ]
+    if not options.full:
+        for number in range(options.repeats):
+            print(f"pass {number + 1} of {options.repeats}", file=sys.stderr, flush=True)
+            bench.measure(chosen)
+    print(HEAD)
     rows: list[dict] = []
-    for setting in settings(options.device, options.windows):
-        if options.only and setting.name not in options.only:
-            continue
-        rows.append(
-            measured(setting, bench, options.full) | {"bound": bound.seconds(setting, bench)}
-        )
-        report(rows[-1], rows[0], options)
+    for setting in chosen:
+        rows.append(row_of(setting, bench, options.full) | {"bound": bound.seconds(setting, bench)})
+        report(rows[-1], rows[0], options.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of the process {peak:.2f} GiB")
     if options.json:
@@ -369,44 +417,45 @@ def main() -> None:
             json.dump(machine | {"rows": rows, "peak_gib": peak}, file, indent=2)
 
 
-def measured(setting: Setting, bench: Bench, full: bool) -> dict:
-    """Measure one setting."""
-    codec = SemantiCodec.from_model(
-        bench.model,
-        settings=setting.decode,
-        execution=setting.execution,
-        device=bench.clock.device,
-    )
+def row_of(setting: Setting, bench: Bench, full: bool) -> dict:
+    """Return the numbers of one setting."""
     row: dict = {"setting": setting.name}
     if full:
-        encode, decode = bench.whole(setting, codec)
+        encode, decode = bench.whole(setting, bench.codec(setting))
     else:
         encode, decode = bench.composed(setting)
-        parts = bench.encode_parts(setting) | bench.decode_parts(setting)
-        row["cpu_per_call"] = {name: round(cost.cpu, 3) for name, cost in parts.items()}
+        for kind in ("cpu", "wall"):
+            parts = bench.parts(setting).items()
+            row[f"{kind}_per_window"] = {name: round(getattr(c, kind), 3) for name, c in parts}
         row["steps"] = bench.plan.guided(bench.model, setting.decode)
     return row | {
-        "encode_cpu": encode.cpu,
-        "decode_cpu": decode.cpu,
+        "encode": encode.cpu,
+        "decode": decode.cpu,
+        "cpu": encode.cpu + decode.cpu,
         "wall": encode.wall + decode.wall,
     }
 
 
-def report(row: dict, first: dict, options: argparse.Namespace) -> None:
-    """Print one line: seconds, seconds per second of audio, and the ratio to the first setting."""
-    total = row["encode_cpu"] + row["decode_cpu"]
-    reference = first["encode_cpu"] + first["decode_cpu"]
-    ratio = reference / total if options.device == "cpu" else first["wall"] / row["wall"]
+HEAD = (
+    f"{'':16s} {'CPU seconds':^35s} {'':7s} {'per s of audio':^14s} {'speed-up':^14s}\n"
+    f"{'setting':16s} {'encode':>8s} {'decode':>8s} {'sum':>8s} {'bound':>8s} {'wall':>7s} "
+    f"{'CPU':>7s} {'wall':>6s} {'CPU':>7s} {'wall':>6s}"
+)
+
+
+def report(row: dict, first: dict, seconds: float) -> None:
+    """Print one line: seconds, seconds per second of audio, and the ratios to the first setting."""
     print(
-        f"{row['setting']:16s} {row['encode_cpu']:8.1f} {row['decode_cpu']:8.1f} {total:7.1f} "
-        f"{row['bound']:7.1f} {row['wall']:7.1f} {total / options.seconds:21.2f} {ratio:8.2f}x"
+        f"{row['setting']:16s} {row['encode']:8.1f} {row['decode']:8.1f} {row['cpu']:8.1f} "
+        f"{row['bound']:8.1f} {row['wall']:7.1f} "
+        f"{row['cpu'] / seconds:7.2f} {row['wall'] / seconds:6.2f} "
+        f"{first['cpu'] / row['cpu']:6.2f}x {first['wall'] / row['wall']:5.2f}x"
     )
-    if "cpu_per_call" in row:
+    if "steps" in row:
         pairs, singles = row["steps"]
-        print(
-            f"   {pairs} guided and {singles} single steps; CPU s: {row['cpu_per_call']}",
-            flush=True,
-        )
+        print(f"   {pairs} guided and {singles} single steps; per window:")
+        for kind in ("cpu", "wall"):
+            print(f"   {kind:4s} {row[f'{kind}_per_window']}", flush=True)
 
 
 def processor() -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from semanticodec.config import SemantiCodecConfig
 from semanticodec.diffusion.denoiser import GuidedDenoiser
 from semanticodec.diffusion.sampler import sample
 from semanticodec.diffusion.schedule import NoiseLevel, make_ladder
+from semanticodec.lanes import rounds, side_by_side
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import DecodeSettings, Execution
 from semanticodec.vocoder import Vocoder
@@ -107,7 +110,7 @@ class VocoderStream:
         self.buffer: Tensor | None = None
         self.done = 0  # frames of the buffer whose samples are out already
 
-    def push(self, mel: Tensor, final: bool) -> Tensor:
+    def push(self, mel: Tensor, final: bool, lanes: int) -> Tensor:
         """Take frames ``[n, mels]``; return the samples that are certain now."""
         buffer = mel if self.buffer is None else torch.cat((self.buffer, mel))
         hop = self.vocoder.config.hop_samples
@@ -117,11 +120,22 @@ class VocoderStream:
         if ready <= self.done:
             self.buffer = buffer
             return mel.new_zeros(0)
-        samples = self.vocoder(buffer[None])[0, self.done * hop : ready * hop][: self.left].float()
+        count = min(lanes, ready - self.done)
+        ends = [self.done + (ready - self.done) * part // count for part in range(count + 1)]
+        pieces = side_by_side(partial(self._samples, buffer), list(pairwise(ends)))
+        samples = torch.cat(pieces)[: self.left]
         keep = max(0, ready - self.context)
         self.buffer, self.done = buffer[keep:], ready - keep
         self.left -= len(samples)
         return samples
+
+    def _samples(self, buffer: Tensor, frames: tuple[int, int]) -> Tensor:
+        """Return the samples of a range of frames."""
+        first, end = frames
+        start = max(0, first - self.context)
+        hop = self.vocoder.config.hop_samples
+        samples = self.vocoder(buffer[None, start : end + self.context])
+        return samples[0, (first - start) * hop : (end - start) * hop].float()
 
 
 @dataclass
@@ -146,13 +160,16 @@ class DecodeItem:
         """Whether all windows have been taken."""
         return self.next_window >= len(self.windows)
 
-    def join(self, mels: Tensor, overlap: int, final: bool) -> Tensor:
-        """Append the log-mel ``[W, frames, mels]`` of windows; return the samples they settle.
+    def join(self, mels: Sequence[Tensor], overlap: int, final: bool) -> Tensor:
+        """Append the log-mel of windows; return the samples they settle.
 
-        ``final`` tells that the last of them is the signal's last.
+        Args:
+            mels: For each lane ``[W, frames, mels]``.
+            overlap: Frames that windows share.
+            final: Whether the last of them is the signal's last.
         """
         pieces = []
-        for mel in mels:
+        for mel in torch.cat(list(mels)):
             if self.mel_tail is not None:
                 pieces.append(cross_fade(self.mel_tail, mel[:overlap], 0))
                 mel = mel[overlap:]
@@ -160,7 +177,7 @@ class DecodeItem:
             self.mel_tail = mel[-overlap:]
         if final and self.mel_tail is not None:
             pieces.append(self.mel_tail)
-        return self.vocoder.push(torch.cat(pieces), final)
+        return self.vocoder.push(torch.cat(pieces), final, len(mels))
 
 
 @dataclass
@@ -270,7 +287,7 @@ class Decoder:
         ):
             done = span.start
             for mels in self._mels(latents[start : start + len(span)]):
-                done += len(mels)
+                done += sum(map(len, mels))
                 final = done == len(item.windows)
                 yield number, item.join(mels, self.layout.mel_overlap, final)
 
@@ -293,7 +310,8 @@ class Decoder:
         denoise.hand_over()
         return last[0]
 
-    def _mels(self, latents: Tensor) -> Iterator[Tensor]:
-        """Yield the log-mel ``[W, frames, mels]`` of a few windows at a time."""
-        for batch in latents.split(self.execution.waveform_windows):
-            yield self.model.vae(batch).float()
+    def _mels(self, latents: Tensor) -> Iterator[list[Tensor]]:
+        """Yield the log-mel of a few windows at a time, for each lane ``[W, frames, mels]``."""
+        size, lanes = self.execution.waveform_windows, self.execution.lanes_on(latents.device)
+        for parts in rounds(len(latents), size, lanes):
+            yield side_by_side(lambda part: self.model.vae(latents[part]).float(), parts)

@@ -304,15 +304,18 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     shape = query.shape
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
     length, context = query.shape[1], key.shape[1]
-    heads = max(1, _SCORES // (length * context))
-    queries = max(1, _SCORES // context)
+    heads = min(max(1, _SCORES // (length * context)), len(query))
+    queries = min(max(1, _SCORES // context), length)
     y = torch.empty_like(query, memory_format=torch.contiguous_format)
+    scores = query.new_empty(heads, queries, context)  # one place, which stays in the cache
     for first in range(0, len(query), heads):
         own = slice(first, first + heads)
         keys, values = key[own].transpose(1, 2), value[own]
         for start in range(0, length, queries):
             part = query[own, start : start + queries]
-            empty = part.new_empty(())  # is not read, since beta is 0
-            scores = torch.baddbmm(empty, part, keys, beta=0, alpha=shape[-1] ** -0.5)
-            y[own, start : start + queries] = torch.bmm(scores.softmax(-1), values)
+            place = scores[: len(part), : part.shape[1]]
+            # the place is not read, since beta is 0
+            torch.baddbmm(place, part, keys, beta=0, alpha=shape[-1] ** -0.5, out=place)
+            torch.softmax(place, -1, out=place)
+            torch.bmm(place, values, out=y[own, start : start + queries])
     return y.view(shape)

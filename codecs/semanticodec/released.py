@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from semanticodec.diffusion.denoiser import GuidedDenoiser
 from semanticodec.diffusion.sampler import sample
 from semanticodec.diffusion.schedule import make_ladder
 from semanticodec.frontend import sinc_resample
+from semanticodec.lanes import rounds, side_by_side
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import DecodeSettings, Execution
 
@@ -143,10 +145,14 @@ def decode(
         group = windows[start : start + execution.windows_per_call]
         noise = _draw_noise(model, len(group), settings, generator)
         latents = list(window_latents(model, group, settings, execution, noise.__getitem__))[-1]
-        waves += [
-            model.vocoder(model.vae(latent[None]))[0].float().cpu().numpy() for latent in latents
-        ]
+        for parts in rounds(len(group), 1, execution.lanes_on(model.device)):
+            waves += side_by_side(partial(_wave, model), [latents[part] for part in parts])
     return join(waves, tokens.shape[1], config)
+
+
+def _wave(model: SemantiCodecModel, latent: Tensor) -> np.ndarray:
+    """Return the samples ``[n]`` of one window ``[1, channels, time, frequency]``."""
+    return model.vocoder(model.vae(latent))[0].float().cpu().numpy()
 
 
 def _draw_noise(

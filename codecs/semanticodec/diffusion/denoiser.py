@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from semanticodec.diffusion.sampler import guide
 from semanticodec.diffusion.schedule import NoiseLevel
 from semanticodec.diffusion.unet import KeyValue
+from semanticodec.lanes import rounds, side_by_side
 from semanticodec.layers import prepared
 from semanticodec.model import SemantiCodecModel
 from semanticodec.settings import DecodeSettings, Execution
@@ -37,7 +37,7 @@ class GuidedDenoiser:
         model: The network.
         context: Conditions of all windows, ``[W, T, width]``.
         settings: How to guide.
-        execution: How many windows run in one call.
+        execution: How many windows run in one call, and in how many lanes.
         signals: How many windows, in a row, each signal has; windows of two signals never share a
             call, so that a signal's last bits do not depend on the others. None: all are one's.
     """
@@ -55,13 +55,14 @@ class GuidedDenoiser:
         self.settings = settings
         self.execution = execution
         self.empty = model.no_condition()
-        ends = list(accumulate(signals or [len(context)]))
-        size = execution.windows_per_call
-        self.batches = [
-            self._prepare(context, slice(start, min(start + size, end)))
-            for begin, end in zip([0, *ends], ends, strict=False)
-            for start in range(begin, end, size)
-        ]
+        lanes = execution.lanes_on(context.device)
+        self.rounds: list[list[_Batch]] = []  # of batches that run side by side
+        first = 0
+        for count in signals or [len(context)]:
+            for parts in rounds(count, execution.windows_per_call, lanes):
+                windows = [slice(first + part.start, first + part.stop) for part in parts]
+                self.rounds.append([self._prepare(context, part) for part in windows])
+            first += count
 
     def _prepare(self, context: Tensor, windows: slice) -> _Batch:
         own = context[windows]
@@ -81,8 +82,11 @@ class GuidedDenoiser:
         """Return the velocity of ``x`` ``[W, channels, time, frequency]``, float32."""
         timestep = torch.tensor([level.timestep], dtype=torch.float32, device=x.device)
         guided = self.settings.is_guided(level.noise_ratio)
-        parts = [self._run(batch, x[batch.windows], timestep, guided) for batch in self.batches]
-        return torch.cat(parts).float()
+
+        def run(batch: _Batch) -> Tensor:
+            return self._run(batch, x[batch.windows], timestep, guided)
+
+        return torch.cat([y for batches in self.rounds for y in side_by_side(run, batches)]).float()
 
     def _run(self, batch: _Batch, x: Tensor, timestep: Tensor, guided: bool) -> Tensor:
         if not guided:

@@ -12,16 +12,18 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich import progress
 from rich.console import Console
-from rich.progress import track
 
 from semanticodec import audio, checkpoint
 from semanticodec.codec import SemantiCodec
 from semanticodec.config import OPERATING_POINTS
+from semanticodec.decoding import Progress
 from semanticodec.errors import CodecError
 from semanticodec.hub import load_model
 from semanticodec.memory import keep_freed_memory
@@ -31,11 +33,18 @@ from semanticodec.training import cli as training
 
 STREAM = "-"
 SUFFIX = ".smc"
+FILES_TOGETHER = 8  # in the encoder, for which several windows cost little more than one
 console = Console(stderr=True)
 
 
 class UsageError(CodecError):
     """The command line asks for something that makes no sense."""
+
+
+ERRORS = (CodecError, ValueError, OSError)  # end with one line
+
+Writer = Callable[[str], None]  # takes a target
+Work = Callable[[Sequence[str], Progress], list[Writer]]  # takes sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         console.print(f"semanticodec: {error}", style="red", markup=False)
         return 2
-    except (CodecError, ValueError, OSError) as error:
+    except ERRORS as error:
         console.print(f"semanticodec: {error}", style="red", markup=False)
         return 1
 
@@ -173,28 +182,66 @@ def target(source: str, output: str | None, suffix: str, several: bool) -> str:
     return output
 
 
-def _run_files(
-    options: argparse.Namespace, suffix: str, work: Callable[[str], Callable[[str], None]]
-) -> int:
-    """Treat each input; ``work`` maps a source to a function that writes its target."""
+def _run_files(options: argparse.Namespace, suffix: str, work: Work, together: int = 1) -> int:
+    """Treat all inputs, ``together`` at a time; return the exit code."""
     sources = expand(options.inputs)
     targets = [target(source, options.output, suffix, len(sources) > 1) for source in sources]
     if len(set(targets)) < len(targets):
         raise UsageError("several inputs have the same name; encode them to separate folders")
-    failed = 0
+    if STREAM in sources:
+        together = 1  # standard input cannot be read again because of another file
     pairs = list(zip(sources, targets, strict=True))
-    for source, place in track(pairs, console=console, disable=not console.is_terminal):
-        try:
-            if place != STREAM and Path(place).exists() and not options.force:
-                raise CodecError(f"{place} exists; pass --force to overwrite it")
-            write = work(source)
-            if place != STREAM:
-                Path(place).parent.mkdir(parents=True, exist_ok=True)
-            write(place)
-        except (CodecError, ValueError, OSError) as error:
-            failed += 1
-            console.print(f"{source}: {error}", style="red", markup=False)
+    failed = 0
+    with progress.Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(pairs))
+        for start in range(0, len(pairs), together):
+            group = pairs[start : start + together]
+            tell = partial(_advance, bar, task, len(group))
+            failed += _run_group(dict(group), options.force, work, tell)
+            bar.update(task, completed=start + len(group))
     return 1 if failed else 0
+
+
+def _advance(bar: progress.Progress, task: progress.TaskID, files: int, share: float) -> None:
+    bar.advance(task, share * files)
+
+
+def _run_group(places: dict[str, str], force: bool, work: Work, tell: Progress) -> int:
+    """Treat some inputs and write their targets; return how many failed."""
+    errors: dict[str, Exception] = {
+        source: CodecError(f"{place} exists; pass --force to overwrite it")
+        for source, place in places.items()
+        if place != STREAM and Path(place).exists() and not force
+    }
+    sources = [source for source in places if source not in errors]
+    for source, result in zip(sources, _each(work, sources, tell), strict=True):
+        try:
+            _finish(result, places[source])
+        except ERRORS as error:
+            errors[source] = error
+    for source, reason in errors.items():
+        console.print(f"{source}: {reason}", style="red", markup=False)
+    return len(errors)
+
+
+def _each(work: Work, sources: Sequence[str], tell: Progress) -> list[Writer | Exception]:
+    """Return what became of each source; if one stops all, they are tried one by one."""
+    if not sources:
+        return []
+    try:
+        return [*work(sources, tell)]
+    except ERRORS as error:
+        if len(sources) == 1:
+            return [error]
+    return [result for source in sources for result in _each(work, [source], tell)]
+
+
+def _finish(result: Writer | Exception, place: str) -> None:
+    if isinstance(result, Exception):
+        raise result
+    if place != STREAM:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+    result(place)
 
 
 def _read(source: str) -> bytes:
@@ -213,13 +260,14 @@ def run_encode(options: argparse.Namespace) -> int:
     """Encode audio files."""
     codec = _codec(options)
 
-    def work(source: str) -> Callable[[str], None]:
-        origin = io.BytesIO(_read(source)) if source == STREAM else source
-        tokens = codec.encode(origin, per_channel=options.per_channel, seed=options.seed)
-        data = tokens.to_bytes(entropy=options.entropy)
-        return lambda place: _write(place, data)
+    def work(sources: Sequence[str], _tell: Progress) -> list[Writer]:
+        origins = [io.BytesIO(_read(name)) if name == STREAM else name for name in sources]
+        seeds = [options.seed] * len(sources)
+        coded = codec.encode_batch(origins, per_channel=options.per_channel, seeds=seeds)
+        streams = [tokens.to_bytes(entropy=options.entropy) for tokens in coded]
+        return [partial(_write, data=data) for data in streams]
 
-    return _run_files(options, SUFFIX, work)
+    return _run_files(options, SUFFIX, work, FILES_TOGETHER)
 
 
 def run_decode(options: argparse.Namespace) -> int:
@@ -231,14 +279,15 @@ def run_decode(options: argparse.Namespace) -> int:
         cfg_scale=options.guidance,
     )
 
-    def work(source: str) -> Callable[[str], None]:
+    def work(sources: Sequence[str], tell: Progress) -> list[Writer]:
+        (source,) = sources
         tokens = Tokens.from_bytes(_read(source))
         if tokens.damaged:
             spans = ", ".join(f"{part.start}-{part.stop}" for part in tokens.damaged)
             console.print(f"{source}: damaged, positions {spans} are concealed", markup=False)
         rate = options.sample_rate or tokens.sample_rate
-        wave = codec.decode(tokens, sample_rate=rate, seed=options.seed)[0]
-        return lambda place: _write_audio(place, wave, rate)
+        wave = codec.decode(tokens, sample_rate=rate, seed=options.seed, progress=tell)[0]
+        return [partial(_write_audio, wave=wave, sample_rate=rate)]
 
     return _run_files(options, ".wav", work)
 
@@ -263,7 +312,7 @@ def run_info(options: argparse.Namespace) -> int:
     for source in expand(options.inputs):
         try:
             print(f"{source}: {_describe(source)}")
-        except (CodecError, ValueError, OSError) as error:
+        except ERRORS as error:
             failed += 1
             console.print(f"{source}: {error}", style="red", markup=False)
     return 1 if failed else 0

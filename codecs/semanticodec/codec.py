@@ -20,7 +20,7 @@ from torch import Tensor
 from semanticodec import audio, encoding, released
 from semanticodec.checkpoint import codebook_hash
 from semanticodec.config import SemantiCodecConfig
-from semanticodec.decoding import DecodeItem, Decoder
+from semanticodec.decoding import DecodeItem, Decoder, Progress
 from semanticodec.errors import TokenError
 from semanticodec.hub import load_model
 from semanticodec.identity import Codes, Identity
@@ -286,6 +286,7 @@ class SemantiCodec:
         sample_rate: int | None = None,
         seed: int | None = None,
         settings: DecodeSettings | str | None = None,
+        progress: Progress | None = None,
     ) -> np.ndarray:
         """Decode one signal.
 
@@ -294,6 +295,8 @@ class SemantiCodec:
             sample_rate: Of the result, Hz; None: the model's own.
             seed: Of the noise; None: that of the tokens.
             settings: In place of the codec's own.
+            progress: Is told, step by step, what share of the work was done since it was last
+                called; not with ``compat="released"``.
 
         Returns:
             Samples ``[1, channels, N]`` float32; with ``compat="released"`` of the released length.
@@ -307,6 +310,7 @@ class SemantiCodec:
             sample_rate=sample_rate,
             seeds=None if seed is None else [seed],
             settings=settings,
+            progress=progress,
         )[0]
 
     def decode_batch(
@@ -316,6 +320,7 @@ class SemantiCodec:
         sample_rate: int | None = None,
         seeds: Sequence[int] | None = None,
         settings: DecodeSettings | str | None = None,
+        progress: Progress | None = None,
     ) -> list[np.ndarray]:
         """Decode several signals, their windows running together; arguments as in ``decode``.
 
@@ -329,7 +334,7 @@ class SemantiCodec:
             waves = [self._decode_released(tokens, chosen, seeds) for tokens in checked]
         else:
             pieces = [[] for tokens in checked for _ in tokens.codes]
-            for number, samples in self._run(checked, seeds, chosen):
+            for number, samples in self._run(checked, seeds, chosen, progress):
                 pieces[number].append(samples.cpu())
             rows = iter(torch.cat(parts).numpy() for parts in pieces)
             waves = [np.stack([next(rows) for _ in tokens.codes]) for tokens in checked]
@@ -364,12 +369,16 @@ class SemantiCodec:
                 yield torch.stack([parts.pop(0) for parts in waiting]).numpy()
 
     def _run(
-        self, batch: Sequence[Tokens], seeds: Sequence[int] | None, settings: DecodeSettings
+        self,
+        batch: Sequence[Tokens],
+        seeds: Sequence[int] | None,
+        settings: DecodeSettings,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(row, samples)``; rows are the channels of all signals in turn."""
         given = [tokens.seed for tokens in batch] if seeds is None else _seeds(seeds, len(batch))
         with self._inference(settings.dtype):
-            decoder = Decoder(self.model, settings, self.execution)
+            decoder = Decoder(self.model, settings, self.execution, progress)
             items: list[DecodeItem] = []
             for tokens, seed in zip(batch, given, strict=True):
                 length = self.identity.model_length(tokens)

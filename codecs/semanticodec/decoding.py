@@ -10,8 +10,7 @@ enough context that its blocks do not show.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -29,6 +28,10 @@ from semanticodec.settings import DecodeSettings, Execution
 from semanticodec.vocoder import Vocoder
 
 MAX_WINDOWS = 32  # in flight, over all files of a batch: bounds the memory for their conditions
+WAVEFORM_STEPS = 11  # VAE and vocoder take about as long as so many steps of the denoiser
+
+Progress = Callable[[float], None]
+"""Is told, as it is done, what share of the whole work was done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -245,13 +248,19 @@ class Decoder:
     """Decodes several token streams at once, block by block."""
 
     def __init__(
-        self, model: SemantiCodecModel, settings: DecodeSettings, execution: Execution
+        self,
+        model: SemantiCodecModel,
+        settings: DecodeSettings,
+        execution: Execution,
+        progress: Progress | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
         self.execution = execution
         self.layout = Layout.of(model.config)
         self.ladder = make_ladder(model.alpha_bars, settings.num_steps, settings.spacing)
+        self.progress = progress
+        self.work = 0  # in all, in steps of one window
 
     def item(self, tokens: Tensor, num_samples: int, seed: int) -> DecodeItem:
         """Prepare tokens ``[L, 2]`` of a signal of ``num_samples`` at the model's rate."""
@@ -262,6 +271,8 @@ class Decoder:
     def run(self, items: Sequence[DecodeItem]) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(item number, samples [n])`` in order of time for each item."""
         waiting = list(enumerate(items))
+        per_window = len(self.ladder) - 1 + WAVEFORM_STEPS
+        self.work = per_window * sum(len(item.windows) for item in items)
         while waiting:
             group, numbers = self._next_group(waiting)
             for index, samples in self._decode_group(group):
@@ -298,20 +309,28 @@ class Decoder:
         signals = [len(span) for span in group.spans] if model.device.type == "cpu" else None
         guided = GuidedDenoiser(model, context, self.settings, self.execution, signals)
         denoise = JointDenoiser(guided, group, self.layout.latent_overlap)
+        latents = group.noise(0, model.device)
         steps = sample(
             self.settings.sampler,
             denoise,
-            group.noise(0, model.device),
+            latents,
             self.ladder,
             lambda step: group.noise(step, model.device),
             self.settings.eta,
         )
-        last = deque(steps, maxlen=1)
+        for latents in steps:
+            self._report(len(latents))
         denoise.hand_over()
-        return last[0]
+        return latents
 
     def _mels(self, latents: Tensor) -> Iterator[list[Tensor]]:
         """Yield the log-mel of a few windows at a time, for each lane ``[W, frames, mels]``."""
         size, lanes = self.execution.waveform_windows, self.execution.lanes_on(latents.device)
         for parts in rounds(len(latents), size, lanes):
-            yield side_by_side(lambda part: self.model.vae(latents[part]).float(), parts)
+            mels = side_by_side(lambda part: self.model.vae(latents[part]).float(), parts)
+            yield mels
+            self._report(WAVEFORM_STEPS * sum(map(len, mels)))
+
+    def _report(self, work: int) -> None:
+        if self.progress is not None:
+            self.progress(work / self.work)

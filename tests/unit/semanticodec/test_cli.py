@@ -115,3 +115,26 @@ def test_targets(tmp_path):
     assert target("a/b.wav", str(tmp_path), ".smc", False) == str(tmp_path / "b.smc")
     assert target("-", None, ".smc", False) == "-"
     assert expand(["-", "-"]) == ["-"]
+
+
+def test_files_encoded_together_are_as_if_alone(weights, clips, capsys):
+    """Also where one of them has a fault, or is there already."""
+    alone, together = clips / "alone", clips / "together"
+    for index in range(2):
+        arguments = ["encode", str(clips / f"clip{index}.wav"), "-o", f"{alone}/"]
+        assert main([*arguments, "--weights", weights, "--seed", "4"]) == 0
+    (clips / "clip00.wav").write_bytes(b"noise")  # comes first
+    pattern = ["encode", f"{clips}/*.wav", "-o", str(together), "--weights", weights, "--seed", "4"]
+    assert main(pattern) == 1
+    talk = capsys.readouterr().err.replace("\n", "")
+    assert "clip00.wav: cannot read" in talk
+    assert "clip0.wav" not in talk
+    assert "clip1.wav" not in talk
+    for index in range(2):
+        name = f"clip{index}.smc"
+        assert (together / name).read_bytes() == (alone / name).read_bytes()
+    (clips / "clip00.wav").unlink()
+    (together / "clip1.smc").unlink()
+    assert main(pattern) == 1
+    assert "clip0.smc exists" in capsys.readouterr().err.replace("\n", "")
+    assert (together / "clip1.smc").read_bytes() == (alone / "clip1.smc").read_bytes()

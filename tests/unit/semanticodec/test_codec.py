@@ -88,6 +88,17 @@ def test_streaming_gives_the_same_samples(one_codec, sound):
     assert np.array_equal(np.concatenate(blocks, 1), whole[0])
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++2m", "unipc"])
+def test_progress_is_told_step_by_step(one_codec, sound, sampler):
+    tokens = one_codec.encode(sound(150000, channels=2), 16000, per_channel=True)
+    settings = DecodeSettings(num_steps=4, sampler=sampler, joint_windows=3)
+    shares: list[float] = []
+    one_codec.decode(tokens, settings=settings, progress=shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert max(shares) < 0.3
+    assert len(shares) > 4 * 3  # all steps of three groups at least
+
+
 def test_windows_agree_where_they_meet(one_codec, sound):
     """The joined waveform has no larger jump at a seam than elsewhere."""
     tokens = one_codec.encode(sound(5 * WINDOW), 16000)

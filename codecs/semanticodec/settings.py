@@ -80,12 +80,11 @@ class DecodeSettings:
 class Execution:
     """How the work is laid out; may change the last bits of a result, never its meaning."""
 
-    # windows in one call of the denoiser: on two cores four took a sixth (float32) to a third
-    # (bfloat16, unguided) less time each than one, on one core up to a tenth less
+    # windows in one call of the denoiser: a twentieth to a tenth less time each than alone
     windows_per_call: int = 4
     # threads that run windows of one signal side by side, on a CPU; None: as many as torch has.
-    # Against two threads inside each layer, two lanes took a third less time for the denoiser in
-    # bfloat16, a tenth less for the vocoder
+    # Two lanes took 6 % less time for the denoiser than two threads in each layer, 10 % for the
+    # vocoder
     lanes: int | None = None
     # windows of one signal in one call of the VAE and the vocoder; on a CPU more than one is
     # slower (measured 22.4 against 15.5 s per window: the activations leave the cache)

@@ -429,8 +429,8 @@ def row_of(setting: Setting, bench: Bench, full: bool) -> dict:
             row[f"{kind}_per_window"] = {name: round(getattr(c, kind), 3) for name, c in parts}
         row["steps"] = bench.plan.guided(bench.model, setting.decode)
     return row | {
-        "encode": encode.cpu,
-        "decode": decode.cpu,
+        "encode_cpu": encode.cpu,
+        "decode_cpu": decode.cpu,
         "cpu": encode.cpu + decode.cpu,
         "wall": encode.wall + decode.wall,
     }
@@ -446,7 +446,7 @@ HEAD = (
 def report(row: dict, first: dict, seconds: float) -> None:
     """Print one line: seconds, seconds per second of audio, and the ratios to the first setting."""
     print(
-        f"{row['setting']:16s} {row['encode']:8.1f} {row['decode']:8.1f} {row['cpu']:8.1f} "
+        f"{row['setting']:16s} {row['encode_cpu']:8.1f} {row['decode_cpu']:8.1f} {row['cpu']:8.1f} "
         f"{row['bound']:8.1f} {row['wall']:7.1f} "
         f"{row['cpu'] / seconds:7.2f} {row['wall'] / seconds:6.2f} "
         f"{first['cpu'] / row['cpu']:6.2f}x {first['wall'] / row['wall']:5.2f}x"

@@ -108,7 +108,7 @@ class CheapLayer(nn.Module):
     def _once(self, make: Callable[[], Any]) -> Any:
         if not self.keep:
             return make()
-        if self._kept is None:
+        if self._kept is None:  # two lanes may both find it so; what either makes is the same
             self._kept = make()
         return self._kept
 
